@@ -113,7 +113,6 @@ def description(experiment: Experiment, name: str, scale: Scale, trainings: Sequ
     processors = [str(item["processor"]) for item in records.values()]
     return {
         "name": name,
-        "title": experiment.title,
         "scale": scale.name,
         "date": datetime.date.today().isoformat(),
         "processor": ", ".join(dict.fromkeys(processors)) or processor(),
@@ -162,7 +161,7 @@ def _main(options: argparse.Namespace) -> int:
     scale = Scale.quick if options.quick else Scale.full
     folder = options.folder or FOLDERS[scale]
     if options.publish:
-        for page in report.publish(list(selected), folder, ROOT / "docs"):
+        for page in report.publish(selected, folder, ROOT / "docs"):
             say(f"written: {page}")
         return 0
     missing: list[TformerError] = []

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from laboratory.experiment import Cell, Outcome, Scale, Table
+from laboratory.experiment import Cell, Experiment, Outcome, Scale, Table
 from tformer_cli.draw import svg
 from tformer_cli.errors import DataError
 from tformer_cli.runs.writing import output_file
@@ -50,7 +50,8 @@ def block(name: str, content: Mapping[str, Any]) -> str:
     """Return what the page shows of an experiment: its figure, its tables, and what they were measured with."""
     parts = [f"![{content['title']}](lineage/{name}.svg)"] if content.get("figure") else []
     parts += [markdown(Table(item["header"], item["rows"], item["title"])) for item in content["tables"]]
-    parts.append(f"{content['date']}, {content['processor']}; {content['minutes']:.0f} minutes of training.")
+    measured = f"{content['date']}, {content['processor']}; {content['minutes']:.0f} minutes of training in all."
+    parts.append(f"Budget of each model: {content['budget']}. {measured}")
     return "\n\n".join(parts)
 
 
@@ -71,11 +72,11 @@ def fill(page: str, contents: Mapping[str, Mapping[str, Any]]) -> str:
     return page
 
 
-def publish(names: list[str], folder: Path, docs: Path) -> list[Path]:
+def publish(experiments: Mapping[str, Experiment], folder: Path, docs: Path) -> list[Path]:
     """Copy results and figures of complete experiments into the documentation, and fill its pages.
 
     Args:
-        names: names of the experiments.
+        experiments: the experiments by their names.
         folder: folder of all experiments.
         docs: folder of the documentation, with `lineage.md` and a folder `lineage`.
 
@@ -83,13 +84,14 @@ def publish(names: list[str], folder: Path, docs: Path) -> list[Path]:
         DataError: if an experiment has no result, was not trained in full, or its figure is too large.
     """
     contents: dict[str, dict[str, Any]] = {}
-    for name in names:
+    for name, experiment in experiments.items():
         path = folder / name / RESULT
         if not path.is_file():
             raise DataError(f"{path}: no such file", f"make lineage EXPERIMENT={name}")
         contents[name] = json.loads(path.read_bytes())
         if contents[name]["scale"] != Scale.full.name:
             raise DataError(f"{path}: of {contents[name]['scale']} trainings", f"make lineage EXPERIMENT={name}")
+        contents[name] |= {"title": experiment.title, "budget": experiment.budget}
         figure = folder / name / "figure.svg"
         if figure.is_file():
             if figure.stat().st_size > FIGURE_BYTES:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from laboratory.experiment import Scale
 from laboratory.trainings import Job
 from tformer_cli.api import Run, load
+from tformer_cli.draw import Bars, Series
+from tformer_cli.draw.bars import NAME_PIXELS
 from tformer_cli.evaluators.base import Row, Scoring
 from tformer_cli.train.compare import Comparison, compare_runs
 from tformer_cli.train.restore import Opened, open_run
@@ -42,6 +44,18 @@ class Spread:
     def ends(self) -> tuple[float, float]:
         """The lowest and the highest value."""
         return min(self.values), max(self.values)
+
+
+def bars(spreads: Mapping[str, Spread], title: str, x_title: str, *, name_pixels: int = NAME_PIXELS) -> Bars:
+    """Return bars of the means, with the lowest and the highest value as their error bars."""
+    each = list(spreads.values())
+    ends = [spread.ends for spread in each]
+    return Bars(list(spreads), [spread.mean for spread in each], title, x_title, ends, name_pixels=name_pixels)
+
+
+def line(name: str, spreads: Sequence[Spread]) -> Series:
+    """Return a series of the means, with the lowest and the highest value as their error bars."""
+    return Series(name, [spread.mean for spread in spreads], [spread.ends for spread in spreads])
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from laboratory.experiment import Experiment, Scale, Training, run_path
+from laboratory.processes import start
 from tformer_cli.config.compose import compose, differences, from_yaml
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.runs.checkpoint import Checkpoints
@@ -47,7 +46,7 @@ class Job:
         return self.run.with_name(f"{self.run.name}-text")
 
     def commands(self, paths: Mapping[str, Path]) -> list[list[str]]:
-        """Return the commands, one after the other: the translations of a teacher, if there is one, and the training.
+        """Return the commands of tformer, one after the other: the translations of a teacher, and the training.
 
         Args:
             paths: the run folders by the names of their trainings.
@@ -56,13 +55,13 @@ class Job:
         if not self.training.teacher:
             return [training]
         teacher = [str(paths[self.training.teacher]), "decode.workers=1", "--output", str(self.text)]
-        return [[sys.executable, "-m", "tformer_cli", "distill", *teacher, "--quiet"], training]
+        return [["distill", *teacher, "--quiet"], training]
 
     def command(self, start: Path | None) -> list[str]:
         """Return the command of the training, which continues the run if there is one."""
         verb = ["finetune", self.training.recipe, "--from", str(start)] if start else ["pretrain", self.training.recipe]
         resume = ["--resume"] if Checkpoints(self.run / "checkpoints").newest(_ignore) else []
-        return [sys.executable, "-m", "tformer_cli", *verb, *self.settings, "--run", str(self.run), *resume]
+        return [*verb, *self.settings, "--run", str(self.run), *resume]
 
     def finished(self) -> bool:
         """Return whether the run has been trained to its end."""
@@ -145,7 +144,7 @@ def train(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -> No
     """
     waiting = [job for job in jobs if not job.finished()]
     paths = {job.training.name: job.run for job in jobs}
-    running: dict[subprocess.Popen[bytes], tuple[Job, float, list[list[str]]]] = {}
+    running: dict[BaseProcess, tuple[Job, float, list[list[str]]]] = {}
     unfinished = {job.training.name for job in waiting}
     try:
         while waiting or running:
@@ -157,10 +156,10 @@ def train(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -> No
                 say(f"training {ready[0].run} ({len(jobs) - len(unfinished) + len(running)} of {len(jobs)})")
                 continue
             for process, (job, begin, others) in list(running.items()):
-                if process.poll() is None:
+                if process.exitcode is None:
                     continue
                 del running[process]
-                if process.returncode:
+                if process.exitcode:
                     raise RunError(f"{job.run}: {_last_line(job.log)}", f"see {job.log}")
                 if others:
                     running[_started(job, others[0])] = (job, begin, others[1:])
@@ -172,7 +171,7 @@ def train(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -> No
         for process in running:
             process.terminate()
         for process in running:
-            process.wait()
+            process.join()
 
 
 def needs(job: Job) -> set[str]:
@@ -181,12 +180,10 @@ def needs(job: Job) -> set[str]:
     return named | {name for name in (job.training.start, job.training.teacher) if name}
 
 
-def _started(job: Job, command: list[str]) -> subprocess.Popen[bytes]:
-    """Start a command of a job in a process of its own."""
+def _started(job: Job, command: list[str]) -> BaseProcess:
+    """Start a command of a job in a process."""
     job.run.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with job.log.open("ab") as log:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+    return start(command, job.log)
 
 
 def _last_line(log: Path) -> str:

@@ -1,8 +1,7 @@
 """Position vectors that are added to the embeddings, or concatenated with them."""
 
 from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training, seeded
-from laboratory.runs import Runs
-from tformer_cli.draw import Bars
+from laboratory.runs import Runs, bars
 
 RECIPE = "quickstart/translation"
 SETTINGS = ("data.size=40000", "trainer.steps=600", "decode.beam=1", *AT_THE_END)
@@ -22,11 +21,13 @@ def measure(runs: Runs) -> Outcome:
     header = ("positions", "loss", "exact match, %", "parameters")
     return Outcome(
         [Table(header, rows, "Mean of three seeds (lowest to highest).")],
-        Bars(
-            [row[0] for row in rows], [spread.mean for spread in exact.values()], "Positions added or concatenated",
-            "exact match, %", [spread.ends for spread in exact.values()], name_pixels=200,
+        bars(
+            dict(zip([row[0] for row in rows], exact.values(), strict=True)),
+            "Positions added or concatenated",
+            "exact match, %",
+            name_pixels=200,
         ),
-    )  # fmt: skip
+    )
 
 
 def _parameters(runs: Runs, group: str) -> int:

@@ -3,10 +3,9 @@
 import numpy as np
 
 from laboratory.experiment import Experiment, Outcome, Table, Training, seeded
-from laboratory.runs import Runs, Spread
+from laboratory.runs import Runs, Spread, bars
 from tformer_cli.api import Run
 from tformer_cli.config.schema import AttentionKind
-from tformer_cli.draw import Bars
 from tformer_cli.figures.base import Subject
 from tformer_cli.figures.distance import distances
 from tformer_cli.nn.feedforward import TrainedSwish
@@ -60,10 +59,7 @@ def measure(runs: Runs) -> Outcome:
                 "Trained factors beta of swish, which begin at 1",
             ),
         ],
-        Bars(
-            list(rates), [rate.mean for rate in rates.values()], "Word error rate of Conformers without a part",
-            "WER in percent", [rate.ends for rate in rates.values()],
-        ),
+        bars(rates, "Word error rate of Conformers without a part", "WER in percent"),
         {"betas": betas},
     )  # fmt: skip
 

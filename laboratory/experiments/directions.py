@@ -1,9 +1,8 @@
 """Phrases of sentences from a bidirectional and from a left-to-right Transformer."""
 
 from laboratory.experiment import Experiment, Outcome, Table
-from laboratory.runs import Runs
+from laboratory.runs import Runs, bars
 from laboratory.small_taggers import DATA, FILE, QUICK, STEPS, TINY, TRANSFORMER, TUNED, TUNING, trainings
-from tformer_cli.draw import Bars
 
 TAGGERS = {
     "BERT": ("BERT", TUNED),
@@ -21,10 +20,7 @@ def measure(runs: Runs) -> Outcome:
          sum(weight.numel() for weight in runs.open(runs.groups[name][0]).model.parameters()))
         for name, score in scores.items()
     ]  # fmt: skip
-    picture = Bars(
-        list(scores), [each.mean for each in scores.values()], "F1 of phrases (CoNLL-2000)", "F1 in percent",
-        [each.ends for each in scores.values()],
-    )  # fmt: skip
+    picture = bars(scores, "F1 of phrases (CoNLL-2000)", "F1 in percent")
     return Outcome([Table(("tagger", "F1", "accuracy", "parameters"), rows)], picture)
 
 

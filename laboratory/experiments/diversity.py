@@ -1,8 +1,7 @@
 """Losses that make attention heads disagree: in their values, their weights and their outputs."""
 
 from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training, seeded
-from laboratory.runs import Runs
-from tformer_cli.draw import Bars
+from laboratory.runs import Runs, bars
 
 RECIPE = "quickstart/translation"
 SETTINGS = ("data.size=40000", "trainer.steps=550", "decode.beam=1", *AT_THE_END)
@@ -22,15 +21,12 @@ def measure(runs: Runs) -> Outcome:
         (name, *(spread.text(digits) for spread, digits in zip(values, metrics.values(), strict=True)))
         for name, values in spreads.items()
     ]
-    exact = [values[2] for values in spreads.values()]
+    exact = {name: values[2] for name, values in spreads.items()}
     header = ("disagreement of", "loss", "BLEU", "exact match, %")
     return Outcome(
         [Table(header, rows, "Mean of three seeds (lowest to highest).")],
-        Bars(
-            list(LOSSES), [spread.mean for spread in exact], "Heads that are made to disagree", "exact match, %",
-            [spread.ends for spread in exact], name_pixels=120,
-        ),
-    )  # fmt: skip
+        bars(exact, "Heads that are made to disagree", "exact match, %", name_pixels=120),
+    )
 
 
 EXPERIMENT = Experiment(

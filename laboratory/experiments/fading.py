@@ -5,8 +5,8 @@ from typing import Any
 
 from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training, seeded
 from laboratory.measures import TokenScores, band_means, band_names, token_scores
-from laboratory.runs import Runs, Spread
-from tformer_cli.draw import Chart, Series
+from laboratory.runs import Runs, Spread, line
+from tformer_cli.draw import Chart
 
 RECIPE = "translation/multi30k_en_de_recurrent"
 SETTINGS = (
@@ -41,7 +41,7 @@ def measure(runs: Runs) -> Outcome:
         rows.append((decoder, "accuracy, %", *(spread.text() for spread in right)))
         rows.append((decoder, "by the source, %", *(Spread(values).text() for values in gains)))
         spreads = [Spread(values) for values in gains]
-        lines.append(Series(decoder, [spread.mean for spread in spreads], [spread.ends for spread in spreads]))
+        lines.append(line(decoder, spreads))
     title = "Correct next tokens, given those before them. By the source: minus that with another source."
     return Outcome(
         [Table(("decoder", "measure", *names), rows, title)],

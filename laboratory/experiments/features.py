@@ -1,9 +1,8 @@
 """Phrases of sentences from frozen features of a recurrent language model and of BERT, beside fine-tuning."""
 
 from laboratory.experiment import Cell, Experiment, Outcome, Table
-from laboratory.runs import Runs
+from laboratory.runs import Runs, bars
 from laboratory.small_taggers import DATA, FILE, FROZEN, QUICK, STEPS, TINY, TRANSFORMER, TUNED, TUNING, trainings
-from tformer_cli.draw import Bars
 
 TAGGERS = {
     "LSTM-frozen": ("LSTM", FROZEN),
@@ -24,10 +23,7 @@ def measure(runs: Runs) -> Outcome:
         total = sum(weight.numel() for weight in model.parameters())
         rows.append([name, score.text(1), runs.spread(name, "tag_accuracy").text(1),
                      head if "frozen" in name else total])  # fmt: skip
-    picture = Bars(
-        list(scores), [each.mean for each in scores.values()], "F1 of phrases (CoNLL-2000)", "F1 in percent",
-        [each.ends for each in scores.values()],
-    )  # fmt: skip
+    picture = bars(scores, "F1 of phrases (CoNLL-2000)", "F1 in percent")
     return Outcome([Table(("tagger", "F1", "accuracy", "trained parameters"), rows)], picture)
 
 

@@ -1,10 +1,10 @@
 """A ResNet with and without gates of its channels: squeeze and excitation."""
 
 from laboratory.experiment import Experiment, Outcome, Table, Training, seeded
-from laboratory.runs import Runs, Spread
+from laboratory.runs import Runs, Spread, line
 from laboratory.small_images import CIFAR, QUICK, TINY, scored_split
 from laboratory.trainings import record
-from tformer_cli.draw import Chart, Series
+from tformer_cli.draw import Chart
 
 RESNET = ("model.depths=[1,1,1]", "model.dim=16", "trainer.steps=2000")
 NAMES = {"resnet": "ResNet", "se": "SE-ResNet"}
@@ -24,7 +24,7 @@ def measure(runs: Runs) -> Outcome:
     picture = Chart(
         "Accuracy of three seeds, %",
         list(NAMES.values()),
-        [Series("mean, lowest and highest", [each.mean for each in accuracies], [each.ends for each in accuracies])],
+        [line("mean, lowest and highest", accuracies)],
     )
     return Outcome([Table(header, rows)], picture)
 

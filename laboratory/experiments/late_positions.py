@@ -6,8 +6,8 @@ import numpy as np
 
 from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training, seeded
 from laboratory.measures import band_means, band_names, token_scores
-from laboratory.runs import Runs, Spread
-from tformer_cli.draw import Chart, Series
+from laboratory.runs import Runs, Spread, line
+from tformer_cli.draw import Chart
 
 SETTINGS = (
     "data.path={data}", "tokenizer.vocab_size=2000", "model.encoder_depth=2", "model.decoder_depth=2",
@@ -26,7 +26,7 @@ def measure(runs: Runs) -> Outcome:
         values = [band_means(each.positions, each.losses, STARTS) for each in scores]
         spreads = [Spread(losses) for losses in zip(*values, strict=True)]
         rows.append((name, *(spread.text(2) for spread in spreads)))
-        lines.append(Series(name, [spread.mean for spread in spreads], [spread.ends for spread in spreads]))
+        lines.append(line(name, spreads))
     rows.append(("training tokens, %", *(f"{100 * share:.1f}" for share in _shares(runs))))
     title = "Loss per token, mean of three seeds (lowest to highest)."
     return Outcome(

@@ -1,9 +1,9 @@
 """Masked patch prediction without labels before training on few labels."""
 
 from laboratory.experiment import Experiment, Outcome, Table, Training
-from laboratory.runs import Runs
+from laboratory.runs import Runs, line
 from laboratory.small_images import CIFAR, QUICK, TINY, VIT, scored_split
-from tformer_cli.draw import Chart, Series
+from tformer_cli.draw import Chart
 
 LABELLED, SEEDS = (*CIFAR, *VIT, "data.size=1000"), (1, 2, 3)
 STEPS, FINE_TUNING = 2500, 500
@@ -31,7 +31,7 @@ def measure(runs: Runs) -> Outcome:
     picture = Chart(
         "Accuracy with 1,000 labelled images, %",
         ["scratch", "longer", "fine-tuned"],
-        [Series("mean, lowest and highest of three seeds", [e.mean for e in spreads], [e.ends for e in spreads])],
+        [line("mean, lowest and highest of three seeds", spreads)],
     )
     return Outcome([Table(("training on 1,000 labelled images", "accuracy, %", "loss"), rows)], picture)
 

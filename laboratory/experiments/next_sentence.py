@@ -1,9 +1,8 @@
 """Fine-tuned scores of BERT with and without next-sentence prediction."""
 
 from laboratory.experiment import Cell, Experiment, Outcome, Table
-from laboratory.runs import Runs
+from laboratory.runs import Runs, bars
 from laboratory.small_bert import DATA, FILE, QUICK, TINY, trainings
-from tformer_cli.draw import Bars
 
 NAMES = {"random": "random weights", "masked": "masked tokens", "next": "masked tokens, next sentence"}
 STEPS = 1200
@@ -19,10 +18,8 @@ def measure(runs: Runs) -> Outcome:
         right += [None] * (2 - len(right))
         rows.append([shown, spearman[name].text(3), runs.spread(name, "pearson").text(3), *right])
     header = ("pre-training", "Spearman", "Pearson", "masked tokens, %", "next sentences, %")
-    picture = Bars(
-        list(NAMES.values()), [each.mean for each in spearman.values()], "Relatedness of sentences by pre-training",
-        "Spearman correlation", [each.ends for each in spearman.values()],
-    )  # fmt: skip
+    named = {NAMES[name]: spread for name, spread in spearman.items()}
+    picture = bars(named, "Relatedness of sentences by pre-training", "Spearman correlation")
     return Outcome([Table(header, rows)], picture)
 
 

@@ -1,9 +1,9 @@
 """Positions of patches: none, their numbers, rows and columns, or offsets."""
 
 from laboratory.experiment import Experiment, Outcome, Table, Training, seeded
-from laboratory.runs import Runs
+from laboratory.runs import Runs, line
 from laboratory.small_images import CIFAR, QUICK, TINY, VIT, scored_split
-from tformer_cli.draw import Chart, Series
+from tformer_cli.draw import Chart
 
 NAMES = {"none": "none", "learned": "1-D", "learned_2d": "2-D", "relative_2d": "relative"}
 
@@ -19,7 +19,7 @@ def measure(runs: Runs) -> Outcome:
     picture = Chart(
         "Accuracy by positions, %",
         [NAMES[group] for group in accuracies],
-        [Series("mean, lowest and highest of three seeds", [e.mean for e in spreads], [e.ends for e in spreads])],
+        [line("mean, lowest and highest of three seeds", spreads)],
     )
     return Outcome([Table(("positions", "model.positions", "accuracy, %", "loss"), rows)], picture)
 

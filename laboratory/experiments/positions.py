@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training, seeded
-from laboratory.runs import Runs, Spread
-from tformer_cli.draw import Chart, Series
+from laboratory.runs import Runs, Spread, line
+from tformer_cli.draw import Chart
 from tformer_cli.evaluators.base import Row
 
 LONGEST = 16
@@ -32,10 +32,7 @@ def measure(runs: Runs) -> Outcome:
         for group in GROUPS:
             lines[group].append(spreads[group])
     header = ("positions", *(f"exact match, {group} ({counts[group]})" for group in GROUPS), "test loss")
-    series = [
-        Series(group, [spread.mean for spread in spreads], [spread.ends for spread in spreads])
-        for group, spreads in lines.items()
-    ]
+    series = [line(group, spreads) for group, spreads in lines.items()]
     return Outcome(
         [Table(header, table, "Exact match in percent (sentences); mean of three seeds (lowest to highest).")],
         Chart("Exact match by length", [_short(name) for name in SCHEMES], series, "", "exact match, %"),

@@ -1,9 +1,9 @@
 """Fine-tuning at the resolution of pre-training and at higher ones."""
 
 from laboratory.experiment import Experiment, Outcome, Table, Training, seeded
-from laboratory.runs import Runs
+from laboratory.runs import Runs, line
 from laboratory.small_images import CIFAR, QUICK, TINY, VIT, scored_split
-from tformer_cli.draw import Chart, Series
+from tformer_cli.draw import Chart
 
 RECIPE, LOW, STEPS, FINE_TUNING = "vit/cifar10_plain", 16, 3000, 1000
 SIZES = (16, 24, 32)
@@ -30,7 +30,7 @@ def measure(runs: Runs) -> Outcome:
     picture = Chart(
         "Accuracy after fine-tuning, %",
         [str(size) for size in SIZES],
-        [Series("mean, lowest and highest of three seeds", [e.mean for e in tuned], [e.ends for e in tuned])],
+        [line("mean, lowest and highest of three seeds", tuned)],
         "pixels",
         connected=True,
     )

@@ -1,8 +1,7 @@
 """A source that is read forwards or backwards into a fixed vector."""
 
 from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training, seeded
-from laboratory.runs import Runs
-from tformer_cli.draw import Bars
+from laboratory.runs import Runs, bars
 
 RECIPE = "translation/multi30k_en_de_recurrent"
 SETTINGS = (
@@ -16,14 +15,11 @@ def measure(runs: Runs) -> Outcome:
     """Compare perplexity and BLEU on the test split."""
     spreads = {name: [runs.spread(name, metric) for metric in ("perplexity", "bleu")] for name in ORDERS}
     rows = [(name, *(spread.text() for spread in values)) for name, values in spreads.items()]
-    bleu = [values[1] for values in spreads.values()]
+    bleu = {name: values[1] for name, values in spreads.items()}
     return Outcome(
         [Table(("source read", "perplexity", "BLEU"), rows, "Mean of three seeds (lowest to highest).")],
-        Bars(
-            list(ORDERS), [spread.mean for spread in bleu], "A fixed vector, by the order of the source", "BLEU",
-            [spread.ends for spread in bleu], name_pixels=120,
-        ),
-    )  # fmt: skip
+        bars(bleu, "A fixed vector, by the order of the source", "BLEU", name_pixels=120),
+    )
 
 
 EXPERIMENT = Experiment(

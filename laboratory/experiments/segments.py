@@ -1,9 +1,8 @@
 """Fine-tuned scores of BERT with and without segment embeddings, on pairs of sentences."""
 
 from laboratory.experiment import Experiment, Outcome, Table
-from laboratory.runs import Runs
+from laboratory.runs import Runs, bars
 from laboratory.small_bert import DATA, FILE, QUICK, TINY, trainings
-from tformer_cli.draw import Bars
 
 NAMES = {"segments": "with segments", "none": "without"}
 STEPS = 1200
@@ -17,10 +16,8 @@ def measure(runs: Runs) -> Outcome:
          runs.spread(f"{name}-base", "nsp_accuracy", "validation").text(1))
         for name, shown in NAMES.items()
     ]  # fmt: skip
-    picture = Bars(
-        list(NAMES.values()), [each.mean for each in spearman.values()], "Relatedness of sentences",
-        "Spearman correlation", [each.ends for each in spearman.values()],
-    )  # fmt: skip
+    named = {NAMES[name]: spread for name, spread in spearman.items()}
+    picture = bars(named, "Relatedness of sentences", "Spearman correlation")
     return Outcome([Table(("BERT", "Spearman", "Pearson", "next sentences, %"), rows)], picture)
 
 

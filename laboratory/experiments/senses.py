@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from laboratory.experiment import Experiment, Outcome, Scale, Table, Training, seeded
-from laboratory.runs import Runs, Spread
+from laboratory.runs import Runs, Spread, line
 from laboratory.small_bert import DATA, FILE, PRETRAIN, QUICK, REVIEWS, TINY
 from tformer_cli.analysis.vectors import neighbours
 from tformer_cli.api import Run
@@ -98,8 +98,7 @@ def measure(runs: Runs) -> Outcome:
     names = layer_names(len(layers["BERT"]))
     rows = [(name, *(each[number].text(2) for each in layers.values())) for number, name in enumerate(names)]
     statics = [(f"static: {name}", f"{value:.2f}", None) for name, value in fixed.items()]
-    lines = [Series(name, [each.mean for each in spreads], [each.ends for each in spreads])
-             for name, spreads in layers.items()]  # fmt: skip
+    lines = [line(name, spreads) for name, spreads in layers.items()]
     lines += [Series(name, [value] * len(names)) for name, value in fixed.items()]
     chart = Chart(f"Neighbours of '{WORD}' in the same sense", names, lines, "layer", "share", connected=True)
     return Outcome([Table(("vectors", "BERT", "untrained"), [*rows, *statics])], chart)

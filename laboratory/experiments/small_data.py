@@ -1,9 +1,9 @@
 """Small and large Vision Transformers on few and on many images."""
 
 from laboratory.experiment import Experiment, Outcome, Table, Training, seeded
-from laboratory.runs import Runs, Spread
+from laboratory.runs import Runs, Spread, line
 from laboratory.small_images import CIFAR, QUICK, TINY, scored_split
-from tformer_cli.draw import Chart, Series
+from tformer_cli.draw import Chart
 
 MODELS = {"small": (32, 3), "middle": (64, 4), "large": (128, 6)}
 SIZES = (1_000, 16_000)
@@ -26,7 +26,7 @@ def measure(runs: Runs) -> Outcome:
             loss = runs.spread(group, "loss", scored_split(runs))
             rows.append((f"{size:,}", model, parameters[group].parameters, training.text(), test.text(), loss.text(2)))
             tested.append(test)
-        lines.append(Series(f"{size:,} images", [each.mean for each in tested], [each.ends for each in tested]))
+        lines.append(line(f"{size:,} images", tested))
     header = ("images", "model", "parameters", "training accuracy, %", "test accuracy, %", "test loss")
     picture = Chart("Test accuracy by size of the model, %", list(MODELS), lines, "model", connected=True)
     return Outcome([Table(header, rows)], picture)

@@ -12,7 +12,7 @@ from laboratory import __main__ as laboratory
 from laboratory import report
 from laboratory.experiment import Experiment, Outcome, Scale, Table, Training, seeded
 from laboratory.runs import Spread
-from laboratory.trainings import jobs_of, needs, train
+from laboratory.trainings import LOCAL, jobs_of, needs, train
 from tformer_cli.config.compose import compose
 from tformer_cli.draw import Bars
 from tformer_cli.errors import DataError, RunError
@@ -71,6 +71,17 @@ def test_the_results_in_a_page_are_those_of_the_files(page):
         )
 
 
+@pytest.mark.parametrize("path", sorted((DOCS / "lineage").glob("*.json")), ids=lambda path: path.stem)
+def test_results_are_those_of_the_trainings_of_today(path):
+    """Whoever changes the settings of an experiment runs it again, and publishes its results."""
+    experiment, content = laboratory.experiment_of(path.stem), json.loads(path.read_bytes())
+    assert content["budget"] == experiment.budget and content["title"] == experiment.title
+    assert {name: tuple(run["settings"]) for name, run in content["runs"].items()} == {
+        training.name: tuple(setting for setting in training.settings if not setting.startswith(LOCAL))
+        for training in experiment.trainings
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_each_experiment_runs(name, tmp_path):
@@ -105,15 +116,16 @@ def _publish(folder: Path) -> None:
     (docs / "lineage").mkdir(parents=True)
     (docs / "lineage.md").write_text("before\n<!-- results: sample -->\nold\n<!-- end -->\nafter\n")
     with pytest.raises(DataError, match=r"result.json: of quick trainings: make lineage EXPERIMENT=sample"):
-        report.publish(["sample"], folder, docs)
+        report.publish({"sample": SAMPLE}, folder, docs)
     result = folder / "sample" / report.RESULT
     result.write_text(json.dumps(json.loads(result.read_bytes()) | {"scale": "full"}))
-    report.publish(["sample"], folder, docs)
+    report.publish({"sample": SAMPLE}, folder, docs)
     page = (docs / "lineage.md").read_text()
     assert page.startswith("before\n<!-- results: sample -->\n\n![A sample](lineage/sample.svg)\n\n| run | loss |")
+    assert "\n\nBudget of each model: two steps. 20" in page
     assert page.endswith("<!-- end -->\nafter\n") and "old" not in page
     with pytest.raises(DataError, match="the page has no place for other"):
-        report.fill(page, {"other": json.loads(result.read_bytes())})
+        report.fill(page, {"other": json.loads((docs / "lineage" / "sample.json").read_bytes())})
 
 
 def test_a_training_that_fails_ends_the_experiment_with_its_error(tmp_path):
@@ -129,10 +141,10 @@ def test_a_student_learns_from_the_translations_of_its_teacher(tmp_path):
     experiment = replace(SAMPLE, trainings=seeded([teacher, student], (1,)), quick=())
     first, second = jobs_of(experiment, Scale.full, tmp_path, None)
     paths = {job.training.name: job.run for job in (first, second)}
-    assert [command[3] for command in first.commands(paths)] == ["pretrain"]
+    assert [command[0] for command in first.commands(paths)] == ["pretrain"]
     distilled, trained = second.commands(paths)
-    assert distilled[3:5] == ["distill", str(first.run)] and distilled[-2] == str(second.text)
-    assert trained[3] == "pretrain" and {f"data.path={second.text}", f"tokenizer.path={first.run}"} <= set(trained)
+    assert distilled[:2] == ["distill", str(first.run)] and distilled[-2] == str(second.text)
+    assert trained[0] == "pretrain" and {f"data.path={second.text}", f"tokenizer.path={first.run}"} <= set(trained)
     assert needs(second) == {"teacher-1"} and needs(first) == set()
 
 
