@@ -170,6 +170,16 @@ def test_flatten_and_differences():
     assert differences(before, after) == ["optim.lr: 0.004 -> 1.0", "model.bias: true -> false"]
 
 
+def test_the_target_language_of_an_autoencoder_is_its_source_language():
+    source = ["data.source_language=fr"]
+    for recipe, settings in (("lineage/autoencoder", []), (RECIPE, [DATA, "data.autoencoder=true"])):
+        config = compose(recipe, [*settings, *source])
+        assert config.data.target_language == "fr"
+        assert "target_language: fr" in to_yaml(config)
+    assert compose("lineage/autoencoder", []).data.target_language == "en"
+    assert compose(RECIPE, [DATA, *source]).data.target_language != "fr"
+
+
 def test_override_changes_a_copy():
     config = compose(RECIPE, [DATA])
     changed = override(config, ["decode=greedy", "data.test=other"])

@@ -226,7 +226,6 @@ def test_a_saved_configuration_is_read_strictly(tmp_path):
         ),
         (["data.streaming=true"], "data.streaming: ", "data.streaming=false"),
         (["data.target_language=en"], "data.target_language: 'en'", "data.autoencoder=true"),
-        (["data.autoencoder=true"], "data.autoencoder: the target is the source", "data.target_language=en"),
         (
             ["model.residual=false", "model.stochastic_depth=0.1"],
             "model.stochastic_depth: a sub-layer cannot be skipped",

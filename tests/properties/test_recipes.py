@@ -34,16 +34,16 @@ DIGITS = [
     "data.workers=0",
 ]  # fmt: skip
 BUILTIN_PAIRS = [
-    "data.source=builtin", "data.path=en-ja", "data.source_language=en", "data.target_language=ja", "data.size=100",
-    "data.batch_tokens=400", "tokenizer.vocab_size=400", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
+    "data.source=builtin", "data.path=en-ja", "data.source_language=en", "data.target_language=ja", "data.size=200",
+    "data.batch_tokens=400", "tokenizer.vocab_size=310", "model.dim=16", "model.heads=2", "model.ffn_dim=32",
     "model.encoder_depth=1", "model.decoder_depth=1",
 ]  # fmt: skip
 SHRUNK = {
     TranslationExperiment: BUILTIN_PAIRS,
     experiment("translation", "levenshtein"): BUILTIN_PAIRS,
     experiment("translation", "recurrent_seq2seq"): [
-        "data.source=builtin", "data.path=en-ja", "data.source_language=en", "data.target_language=ja", "data.size=100",
-        "data.batch_tokens=400", "tokenizer.vocab_size=400", "model.dim=16",
+        "data.source=builtin", "data.path=en-ja", "data.source_language=en", "data.target_language=ja", "data.size=200",
+        "data.batch_tokens=400", "tokenizer.vocab_size=310", "model.dim=16",
     ],
     LanguageModelExperiment: [
         "data.source=builtin", "data.path=python-docs", "data.size=8", "data.batch_tokens=64",
@@ -140,7 +140,6 @@ def test_recipe_takes_two_steps(name, tmp_path):
         settings += [f"data.path={tmp_path}", "tokenizer.vocab_size=26"]
         for file, content in FILES[name].items():
             (tmp_path / file).write_text(content, encoding="utf-8")
-    settings += ["data.target_language=en", "tokenizer.vocab_size=200"] if name == "lineage/autoencoder" else []
     config = compose(name, settings)
     made = name in FILES or str(ROOT.parent / "tests") in config.data.path
     assert made or config.data.source is Source.builtin

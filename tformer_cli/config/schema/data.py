@@ -86,7 +86,9 @@ class ParallelDataConfig(TokenBudget, DataConfig):
     """Sentence pairs."""
 
     source_language: str = setting(REQUIRED, "source language: its code, or the name of its column")
-    target_language: str = setting(REQUIRED, "target language: its code, or the name of its column")
+    target_language: str = setting(
+        REQUIRED, "target language: its code, or the name of its column; of an autoencoder: the source language"
+    )
     max_length: int = setting(256, "pairs with a sentence of more tokens are left out of training and counted", low=1)
     max_ratio: float = setting(
         0.0, "pairs whose token counts differ by more than this factor are left out; 0: no limit", low=0
@@ -95,23 +97,24 @@ class ParallelDataConfig(TokenBudget, DataConfig):
         BleuTokenizer.auto, "tokenizer of sacreBLEU; auto: chosen by the target language and its script"
     )
     autoencoder: bool = setting(
-        False, "the target of each sentence is the sentence itself; data.target_language is data.source_language"
+        False, "the target of each sentence is the sentence itself; data.target_language becomes data.source_language"
     )
 
+    def __post_init__(self) -> None:
+        """Make the target language of an autoencoder its source language, whatever the recipe's data names."""
+        if self.autoencoder:
+            self.target_language = self.source_language
+
     def check(self) -> None:
-        """Refuse a translation into the same language, except for an autoencoder, and an autoencoder of two languages.
+        """Refuse a translation into the same language, except for an autoencoder.
 
         Raises:
             ConfigError: naming the setting and a valid value.
         """
         super().check()
-        same = self.source_language == self.target_language
-        if same and not self.autoencoder:
+        if self.source_language == self.target_language and not self.autoencoder:
             cause = f"data.target_language: {self.target_language!r} is data.source_language too"
             raise ConfigError(cause, "give the other language, or data.autoencoder=true")
-        if self.autoencoder and not same:
-            cause = f"data.autoencoder: the target is the source, and data.target_language is {self.target_language!r}"
-            raise ConfigError(cause, f"data.target_language={self.source_language}")
 
 
 Documents = Names("Documents", "file line blank")
