@@ -14,7 +14,7 @@ from tformer_cli.cli.media_inputs import media
 from tformer_cli.cli.prediction_output import Notes, as_rows, in_order
 from tformer_cli.cli.reading import Line
 from tformer_cli.config.compose import compose, to_yaml
-from tformer_cli.config.schema.data import ImageDataConfig
+from tformer_cli.config.schema import ImageDataConfig
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.media import ImageFiles

@@ -17,32 +17,22 @@ from typing import TYPE_CHECKING
 
 from tformer_cli.config.schema.data import (
     ONE_LABEL,
-    AugmentConfig,
     BleuTokenizer,
-    CaptionDataConfig,
-    ClassNames,
-    CorpusDataConfig,
-    Crop,
-    Cut,
     DataConfig,
     DividedDataConfig,
-    Documents,
+    Source,
+)
+from tformer_cli.config.schema.images import (
+    AugmentConfig,
+    CaptionDataConfig,
+    ClassNames,
+    Crop,
     Fit,
     GeneratedImageDataConfig,
     ImageDataConfig,
     LabelledImageDataConfig,
-    LabelledTextDataConfig,
-    MaskingConfig,
-    ParallelDataConfig,
     PatchMaskingConfig,
-    QuestionDataConfig,
     Resample,
-    Scheme,
-    Source,
-    TaggedDataConfig,
-    Target,
-    TokenizerConfig,
-    TokenizerKind,
     height_width,
 )
 from tformer_cli.config.schema.model import (
@@ -82,6 +72,20 @@ from tformer_cli.config.schema.speech import (
     TranscriptConfig,
     UnicodeForm,
     Window,
+)
+from tformer_cli.config.schema.text import (
+    CorpusDataConfig,
+    Cut,
+    Documents,
+    LabelledTextDataConfig,
+    MaskingConfig,
+    ParallelDataConfig,
+    QuestionDataConfig,
+    Scheme,
+    TaggedDataConfig,
+    Target,
+    TokenizerConfig,
+    TokenizerKind,
 )
 from tformer_cli.config.schema.training import (
     AdversarialOptimConfig,

@@ -11,7 +11,7 @@ from tformer_cli.config.schema.settings import Names, setting
 from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tformer_cli.config.schema.data import TokenizerConfig
+    from tformer_cli.config.schema.text import TokenizerConfig
     from tformer_cli.config.schema.training import DecodeConfig
 
 Norm = Names("Norm", "pre post")
