@@ -46,7 +46,7 @@ EXPERIMENT = Experiment(
     title="A GAN with and without self-attention",
     claim="self-attention lets distant parts of a generated picture agree, so that pictures are more coherent",
     source="Zhang et al. 2019, section 4 and tables 1 and 2",
-    budget="2.5 minutes on one core each, two seeds; the same nets but for attention",
+    budget="2.5 minutes on one core; the same nets but for attention",
     data="mnist",
     file="train-images-idx3-ubyte.gz",
     trainings=[
@@ -56,7 +56,7 @@ EXPERIMENT = Experiment(
                 Training("attention", "sagan/mnist", NETS),
                 Training("plain", "sagan/mnist", (*NETS, "model.attention=false")),
             ],
-            (1, 2),
+            (1, 2, 3),
         ),
     ],
     measure=measure,
