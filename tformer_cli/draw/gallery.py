@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -50,21 +51,22 @@ def layout(picture: Gallery) -> Drawing:
     captions = [[printable(line) for line in caption.split("\n")] for caption in picture.captions[:count]]
     lines = max((len(caption) for caption in captions if any(caption)), default=0)
     columns = picture.columns or max(1, round((count * 1.6) ** 0.5))
-    cell = picture.side + 2 * FRAME_PIXELS
-    step = (cell + GAP_PIXELS, cell + (lines * FONT_PIXELS + 5 if lines else 0) + GAP_PIXELS)
+    highest = max((_size(image, picture.side)[1] for image in picture.images[:count]), default=picture.side)
+    cell, cell_height = picture.side + 2 * FRAME_PIXELS, highest + 2 * FRAME_PIXELS
+    step = (cell + GAP_PIXELS, cell_height + (lines * FONT_PIXELS + 5 if lines else 0) + GAP_PIXELS)
     width = columns * step[0]
     titles, above = title_lines(picture.title, MARGIN, width - 2 * MARGIN)
     shapes: list[Shape] = [*titles]
     for number, (caption, correct) in enumerate(zip(captions, picture.correct, strict=False)):
         left, top = number % columns * step[0] + GAP_PIXELS / 2, above + number // columns * step[1] + GAP_PIXELS / 2
         if correct is not None:
-            box = (left, top, left + cell, top + cell)
+            box = (left, top, left + cell, top + cell_height)
             shapes.append(Rectangle(box, outline=CORRECT if correct else WRONG, width=FRAME_PIXELS))
-        inside = (left + FRAME_PIXELS, top + FRAME_PIXELS)
+        middle = (left + cell / 2, top + cell_height / 2)
         weights = picture.weights[number] if picture.weights else None
-        shapes.append(_image(picture.images[number], weights, inside, picture.side, diverging=picture.diverging))
+        shapes.append(_image(picture.images[number], weights, middle, picture.side, diverging=picture.diverging))
         for index, line in enumerate(caption):
-            place = (left + cell / 2, top + cell + 2 + (index + 0.5) * FONT_PIXELS)
+            place = (left + cell / 2, top + cell_height + 2 + (index + 0.5) * FONT_PIXELS)
             shapes += [Text(place, shortened(line, cell), "middle")] if line else []
     bottom = above - (-count // columns) * step[1]
     notes = [picture.note] if picture.note else []
@@ -74,21 +76,27 @@ def layout(picture: Gallery) -> Drawing:
     return Drawing(width, bottom + height, [*shapes, *below], printable(picture.title) or "images")
 
 
+def _size(image: np.ndarray, side: int) -> tuple[int, int]:
+    """Return width and height of an image in the drawing, in pixels: its longer side has `side`."""
+    height, width = (max(1, round(length * side / max(image.shape[:2]))) for length in image.shape[:2])
+    return width, height
+
+
 def _image(
-    image: np.ndarray, weights: np.ndarray | None, inside: tuple[float, float], side: int, *, diverging: bool
+    image: np.ndarray, weights: np.ndarray | None, middle: tuple[float, float], side: int, *, diverging: bool
 ) -> Pixels:
-    """Return an image whose longer side fills its cell; a larger one is reduced, so that it takes little space."""
+    """Return an image around a point; one that is larger than its place is reduced, so that it takes little space."""
     from PIL import Image
 
     values = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
-    height, width = (max(1, round(length * side / max(image.shape[:2]))) for length in image.shape[:2])
+    width, height = _size(image, side)
     if max(image.shape[:2]) > side:
         values = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.LANCZOS))
     elif weights is not None:
         values = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.NEAREST))
     if weights is not None:
         values = _signed(values, weights) if diverging else _heated(values, weights)
-    left, top = inside[0] + (side - width) // 2, inside[1] + (side - height) // 2
+    left, top = math.floor(middle[0] - width / 2), math.floor(middle[1] - height / 2)
     box: Box = (left, top, left + width, top + height)
     return Pixels(box, values)
 
