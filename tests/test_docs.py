@@ -94,6 +94,18 @@ def test_links_lead_to_files_and_headings(path):
     assert not broken
 
 
+def test_the_contents_of_the_page_of_errors_are_its_headings():
+    page = without_code((ROOT / "docs" / "errors.md").read_text(encoding="utf-8"))
+    contents, after = re.split(r"\n(?=## )", page.partition("\n## Contents\n")[2], maxsplit=1)
+    entries = re.findall(r"^( *)- \[(.+)\]\(#(.+)\)$", contents, re.MULTILINE)
+    headings = re.findall(r"^(##+) (.+)$", after, re.MULTILINE)
+    assert len(entries) == len(re.findall(r"^ *- ", contents, re.MULTILINE)) > 50
+    listed = [("#" * (2 + len(indent) // 2), text) for indent, text, _ in entries]
+    assert listed == headings
+    assert {anchor for _, _, anchor in entries} == anchors(after)
+    assert len(anchors(after)) == len(headings)
+
+
 @pytest.mark.parametrize("info", recipes(), ids=lambda info: info.name)
 def test_a_recipes_header_has_short_entries(info: RecipeInfo):
     assert set(info.header) <= {"command", "data", "hardware", "time", "expected", "measured"}
