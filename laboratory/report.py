@@ -50,7 +50,8 @@ def block(name: str, content: Mapping[str, Any]) -> str:
     """Return what the page shows of an experiment: its figure, its tables, and what they were measured with."""
     parts = [f"![{content['title']}](lineage/{name}.svg)"] if content.get("figure") else []
     parts += [markdown(Table(item["header"], item["rows"], item["title"])) for item in content["tables"]]
-    measured = f"{content['date']}, {content['processor']}; {content['minutes']:.0f} minutes of training in all."
+    minutes = f"{content['minutes']:.0f} minutes" if content["minutes"] > 1.5 else "a minute"
+    measured = f"{content['date']}, {content['processor']}; {minutes} of training in all."
     parts.append(f"Budget of each model: {content['budget']}. {measured}")
     return "\n\n".join(parts)
 

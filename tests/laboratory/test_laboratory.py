@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tformer_cli.errors import DataError, RunError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(DOCS.glob("lineage*.md"))
+RESULTS = sorted((DOCS / "lineage").glob("*.json"))
 DATA = Path(laboratory.arguments([]).data)
 NAMES = laboratory.names()
 SMALL = ("trainer.steps=2", "data.batch_images=8", "model.dim=8", "model.ffn_dim=8", "model.depth=1", "trainer.ema=0")
@@ -61,7 +63,7 @@ def test_each_experiment_has_a_place_in_each_page(name):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_results_in_a_page_are_those_of_the_files(page):
-    contents = {path.stem: json.loads(path.read_bytes()) for path in sorted((DOCS / "lineage").glob("*.json"))}
+    contents = {path.stem: json.loads(path.read_bytes()) for path in RESULTS}
     assert set(contents) <= set(NAMES)
     text = page.read_text(encoding="utf-8")
     assert report.fill(text, contents) == text
@@ -71,7 +73,19 @@ def test_the_results_in_a_page_are_those_of_the_files(page):
         )
 
 
-@pytest.mark.parametrize("path", sorted((DOCS / "lineage").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_what_a_page_says_of_results_has_numbers_of_the_tables(path, page):
+    """An outcome stands below each result, and its decimal numbers are in the tables or in the budget."""
+    _, _, after = page.read_text(encoding="utf-8").partition(f"<!-- results: {path.stem} -->")
+    tables, _, below = after.partition("<!-- end -->")
+    outcome = re.split(r"^#", below, maxsplit=1, flags=re.MULTILINE)[0].strip()
+    assert outcome.startswith(("**Outcome.** ", "**結果。**"))
+    decimals = r"\d+\.\d+"
+    assert set(re.findall(decimals, outcome)) <= set(re.findall(decimals, tables))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_results_are_those_of_the_trainings_of_today(path):
     """Whoever changes the settings of an experiment runs it again, and publishes its results."""
     experiment, content = laboratory.experiment_of(path.stem), json.loads(path.read_bytes())
