@@ -1,6 +1,8 @@
 """The reference of `tformer settings` agrees with the schema of configurations."""
 
 import json
+import re
+import sys
 
 import pytest
 
@@ -71,6 +73,42 @@ def test_settings_prints_a_table_or_json_and_suggests_a_prefix(capsys):
     assert capsys.readouterr().err == "error: no setting begins with 'optm': did you mean 'optim'?\n"
     assert main(["settings", "--task", "translatio"]) == 2
     assert capsys.readouterr().err == "error: --task: no task 'translatio': did you mean 'translation'?\n"
+
+
+@pytest.fixture
+def terminal(capsys, monkeypatch):
+    """A function that returns what a command prints on a terminal of 120 columns, without colours."""
+
+    def printed(*command: str) -> str:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        assert main(list(command)) == 0
+        return re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    return printed
+
+
+def test_a_list_fits_a_terminal_and_leaves_nothing_of_a_description_out(terminal):
+    text = terminal("settings", "model.")
+    assert max(map(len, text.splitlines())) <= 120
+    words = " ".join(text.split())
+    described = {line.about for line in reference() if line.key.startswith("model.")}
+    short = [about for about in described if len(about) < 70]
+    assert len(short) > 40 and all(about in words for about in short)
+    starts = [line.split()[0] for line in text.splitlines() if line.startswith("  model.")]
+    assert len(starts) == len({(line.key, line.about, line.values) for line in reference() if line.key in starts})
+    assert len(text.splitlines()) < 1.6 * len(starts)
+
+
+def test_a_name_shows_everything_about_a_setting_on_a_terminal(terminal):
+    text = terminal("settings", "model.heads")
+    assert max(map(len, text.splitlines())) <= 120
+    words = " ".join(text.split())
+    lines = [line for line in reference() if line.key == "model.heads"]
+    assert {line.default for line in lines} == {"8", "4"}
+    assert "default: 8 other defaults: 4: speech_recognition, speech_translation values: whole number >= 1" in words
+    assert "tasks: masked_language_model, " in words and lines[0].about in words
 
 
 def test_settings_of_a_recipe_have_its_values(capsys):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
+import textwrap
 from dataclasses import MISSING, asdict, dataclass
 from enum import Enum
 from types import UnionType
@@ -15,6 +18,10 @@ from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from tformer_cli.config.values import Leaf
+
+
+LONGEST_DEFAULT = 20
+"""Maximum length of a default in the list of a terminal."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,27 @@ class Setting:
     tasks: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A setting as it is listed, once for all tasks in which its values and description are the same.
+
+    Attributes:
+        line: the setting with its usual default.
+        tasks: tasks that have it, or "not" and tasks that do not; empty: all have it.
+        others: other defaults, each with the tasks that have it.
+    """
+
+    line: Setting
+    tasks: str = ""
+    others: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """The description, followed by tasks and other defaults in parentheses."""
+        notes = "; ".join(filter(None, (self.tasks, *self.others)))
+        return f"{self.line.about} ({notes})" if notes else self.line.about
+
+
 def settings(
     prefix: Annotated[
         str, typer.Argument(metavar="[PREFIX]", help="Only settings with this prefix, such as optim or data.path.")
@@ -49,7 +77,10 @@ def settings(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each setting.")] = False,
 ) -> None:
-    """Print all settings with their defaults, allowed values and descriptions."""
+    """Print all settings with their defaults, allowed values and descriptions.
+
+    On a terminal, a list of settings is short, and the name of one setting shows everything about it.
+    """
     from tformer_cli.cli.output import note, result, table
 
     if family and not task:
@@ -71,12 +102,18 @@ def settings(
         for line in chosen:
             result(json.dumps(asdict(line), ensure_ascii=False) + "\n")
         return
-    header = ("setting", "value" if recipe else "default", "values", "description")
-    rows = [(line.key, _shown(line), line.values, line.about) for line in chosen]
-    if not recipe:
-        pairs = _pairs(task, family)
-        rows = [(line.key, _shown(line), line.values, about) for line, about in _one_for_each(chosen, pairs)]
-    table(header, rows, unwrapped=("setting",))
+    value = "value" if recipe else "default"
+    entries = [Entry(line) for line in chosen] if recipe else _one_for_each(chosen, _pairs(task, family))
+    if not sys.stdout.isatty():
+        rows = [(entry.line.key, _shown(entry.line), entry.line.values, entry.description) for entry in entries]
+        table(("setting", value, "values", "description"), rows)
+    elif any(line.key == prefix for line in chosen):
+        width = shutil.get_terminal_size().columns
+        result("\n".join(_in_full(entry, value, width) for entry in entries))
+    else:
+        rows = [(entry.line.key, _cut(_shown(entry.line)), entry.line.about) for entry in entries]
+        table(("setting", value, "description"), rows, unwrapped=("setting",))
+        note("`tformer settings NAME` shows a setting in full: its values, the tasks that have it, other defaults")
 
 
 def reference(task: str = "", family: str = "") -> list[Setting]:
@@ -116,6 +153,19 @@ def reference(task: str = "", family: str = "") -> list[Setting]:
     ]
 
 
+def _in_full(entry: Entry, value: str, width: int) -> str:
+    """Return the lines of everything known of a setting, none longer than `width` if words allow it."""
+    line = entry.line
+    facts = [(value, _shown(line)), ("other defaults", "; ".join(entry.others))]
+    facts += [("values", line.values), ("tasks", entry.tasks)]
+    lines = [line.key, textwrap.indent(textwrap.fill(line.about, width - 2, break_on_hyphens=False), "  ")]
+    for name, text in facts:
+        if text:
+            indented = textwrap.fill(f"{name}: {text}", width - 4, break_on_hyphens=False, break_long_words=False)
+            lines.append("  " + indented.replace("\n", "\n    "))
+    return "\n".join(lines) + "\n"
+
+
 def _of_recipe(recipe: str) -> list[Setting]:
     """Return the settings of a recipe, with its values as defaults."""
     from tformer_cli.config.compose import compose
@@ -142,6 +192,11 @@ def _shown(line: Setting) -> str:
     return line.default or "(required)"
 
 
+def _cut(text: str) -> str:
+    """Return a text of at most `LONGEST_DEFAULT` characters."""
+    return text if len(text) <= LONGEST_DEFAULT else f"{text[: LONGEST_DEFAULT - 1]}…"
+
+
 def _pairs(task: str, family: str) -> list[tuple[str, str]]:
     """Return the tasks, each with the model families, that the reference is about."""
     from tformer_cli.config.experiments import current_name, families_for, tasks
@@ -159,10 +214,10 @@ def _owner(task: str, family: str) -> str:
     return task if experiment(task, family) is experiment(task) else f"{task} with model.family={family}"
 
 
-def _one_for_each(lines: list[Setting], pairs: list[tuple[str, str]]) -> list[tuple[Setting, str]]:
-    """Return one line for each setting, with the usual default, and a description that names the exceptions.
+def _one_for_each(lines: list[Setting], pairs: list[tuple[str, str]]) -> list[Entry]:
+    """Return one entry for each setting.
 
-    A setting has several lines only if its values or descriptions differ between tasks.
+    A setting has several entries only if its values or descriptions differ between tasks.
     """
     grouped: dict[tuple[str, str, str], list[Setting]] = {}
     for line in lines:
@@ -171,10 +226,8 @@ def _one_for_each(lines: list[Setting], pairs: list[tuple[str, str]]) -> list[tu
     for same in grouped.values():
         usual = max(same, key=lambda line: len(line.tasks or pairs))
         owners = {owner for line in same for owner in line.tasks} if usual.tasks else set()
-        notes = [_restricted(owners, pairs)] if owners else []
-        notes += [f"{_shown(line)}: {_restricted(set(line.tasks), pairs)}" for line in same if line is not usual]
-        described = "; ".join(filter(None, notes))
-        merged.append((usual, f"{usual.about} ({described})" if described else usual.about))
+        others = [f"{_shown(line)}: {_restricted(set(line.tasks), pairs)}" for line in same if line is not usual]
+        merged.append(Entry(usual, _restricted(owners, pairs) if owners else "", tuple(others)))
     return merged
 
 
