@@ -56,10 +56,12 @@ def stand_ins(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     calls = SimpleNamespace(launch=[], open_run=[], evaluate=[], export=[], task=Shouting(), tmp=tmp_path)
 
-    def launch(config, run, *, resume, initial, processes, quiet):
+    def launch(config, run, *, resume, initial, processes, quiet, fit_vocabulary=False):
         run.mkdir(parents=True, exist_ok=True)
         calls.launch.append(
-            SimpleNamespace(config=config, run=run, resume=resume, initial=initial, processes=processes)
+            SimpleNamespace(
+                config=config, run=run, resume=resume, initial=initial, processes=processes, fit=fit_vocabulary
+            )
         )
 
     def open_run(path, *, checkpoint="", device="auto", overrides=(), check=None):

@@ -223,6 +223,17 @@ def test_what_an_earlier_version_did_stays_when_its_run_is_resumed(tmp_path):
 # --- sweeps ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_vocabulary_that_was_reduced_to_its_text_stays_when_its_run_is_resumed(tmp_path):
+    size, saved = "tokenizer.vocab_size", tmp_path / "config.yaml"
+    config = compose("gpt/files", ["data.path=x"])
+    saved.write_text(to_yaml(override(config, [f"{size}=315"])))
+    assert flatten(as_resumed(config, saved, []))[size] == 315
+    assert differences(config, as_resumed(config, saved, [])) == [f"{size}: 8000 -> 315"]
+    assert as_resumed(config, saved, [f"+{size}=8000"]) == config
+    smaller = override(config, [f"{size}=200"])
+    assert as_resumed(smaller, saved, []) == smaller
+
+
 def test_a_sweep_is_every_combination_the_last_fastest():
     assert expand(["optim.lr=1e-3,3e-4", "data.path=/a, b (c).txt", "model=transformer_tiny,transformer_base"]) == [
         [f"optim.lr={lr}", "data.path=/a, b (c).txt", f"model={model}"]

@@ -18,6 +18,7 @@ import sentencepiece
 from tformer_cli.config.schema import TokenizerConfig, TokenizerKind
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.tokenizers.tokenizer import Tokenizer
+from tformer_cli.tokenizers.training import VocabularySizeError
 
 
 def words(syllables: str, seed: int) -> list[str]:
@@ -246,6 +247,20 @@ def test_a_smaller_vocabulary_is_advised(largest, remedy, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         train(vocab_size=8000)
     assert str(caught.value) == f"tokenizer.vocab_size: the text is too small for 8000 pieces: {remedy}"
+
+
+def test_the_advised_vocabulary_has_a_piece_for_each_character() -> None:
+    words = [f"{chr(0x4E00 + 7 * number)}{chr(0x4E00 + 11 * number)}" for number in range(250)]
+    texts = {"zh": [" ".join(words[start : start + 5]) for start in range(250)]}
+    for lossless in (False, True):
+        settings = config(vocab_size=8000, lossless=lossless)
+        with pytest.raises(VocabularySizeError, match=r"at most \d+ is possible") as caught:
+            Tokenizer.train(texts, settings)
+        largest = int(re.search(r"at most (\d+)", str(caught.value))[1])
+        assert largest // 200 * 100 < len(set("".join(words)) | {" "}) + 256 * lossless
+        assert f"set it to {caught.value.suitable};" in str(caught.value)
+        fitted = Tokenizer.train(texts, replace(settings, vocab_size=caught.value.suitable))
+        assert fitted.vocab_size == caught.value.suitable <= largest
 
 
 def test_too_small_vocabulary_names_the_smallest() -> None:

@@ -97,7 +97,8 @@ def _train(
 ) -> None:
     from tformer_cli.cli.output import note, note_repeated, result
     from tformer_cli.cli.start import Start
-    from tformer_cli.config.compose import as_resumed, to_yaml
+    from tformer_cli.config.compose import VOCABULARY_SIZE, as_resumed, to_yaml
+    from tformer_cli.config.overrides import keys
     from tformer_cli.config.paths import check_paths
     from tformer_cli.config.recipes import default_name
 
@@ -130,7 +131,8 @@ def _train(
                 "--resume needs to know which run", f"add --run {last_run(default_name(recipe)) or 'FOLDER'}"
             )
         run = new_run(default_name(recipe))
-    _launch(config, run, start, resume=resume, processes=processes, quiet=quiet)
+    fit = VOCABULARY_SIZE not in keys(overrides, type(config))
+    _launch(config, run, start, resume=resume, processes=processes, quiet=quiet, fit_vocabulary=fit)
 
 
 def _composed(recipe: str, overrides: list[str], start: Start | None, *, quiet: bool) -> Experiment:
@@ -150,7 +152,16 @@ def _composed(recipe: str, overrides: list[str], start: Start | None, *, quiet: 
     return config
 
 
-def _launch(config: Experiment, run: Path, start: Start | None, *, resume: bool, processes: int, quiet: bool) -> None:
+def _launch(
+    config: Experiment,
+    run: Path,
+    start: Start | None,
+    *,
+    resume: bool,
+    processes: int,
+    quiet: bool,
+    fit_vocabulary: bool,
+) -> None:
     """Train in a run folder; if the start fails before training, the folder is removed."""
     if first_rank():
         check_run(run, resume)
@@ -162,7 +173,15 @@ def _launch(config: Experiment, run: Path, start: Start | None, *, resume: bool,
     try:
         begins = start is not None and first_rank() and not has_checkpoints(run)
         checkpoint = start.checkpoint(config, run) if start is not None and begins else None
-        launch(config, run, resume=resume, initial=checkpoint, processes=processes, quiet=quiet)
+        launch(
+            config,
+            run,
+            resume=resume,
+            initial=checkpoint,
+            processes=processes,
+            quiet=quiet,
+            fit_vocabulary=fit_vocabulary,
+        )
     except BaseException:
         if first_rank():
             undo_start(run, created)

@@ -18,7 +18,7 @@ from typing import Any, cast
 from tformer_cli.config import values
 from tformer_cli.config.experiments import check_together, current_name, experiment, require, tasks
 from tformer_cli.config.family import family as family_named
-from tformer_cli.config.overrides import Overrides, chosen_family, option, parse, refuse_text, split, unsuited
+from tformer_cli.config.overrides import Overrides, chosen_family, keys, option, parse, refuse_text, unsuited
 from tformer_cli.config.recipes import RecipeInfo, default_name, family_of, find, fitting, folder, groups, recipes
 from tformer_cli.config.schema import Experiment
 from tformer_cli.config.values import differences, flatten
@@ -119,8 +119,14 @@ def _refuse_retraining(before: Mapping[str, Any], after: Mapping[str, Any]) -> N
             raise ConfigError(cause, "leave this setting out, or train another run with it")
 
 
+VOCABULARY_SIZE = "tokenizer.vocab_size"
+"""Key of the size of a vocabulary, which a run reduces to what its text allows, unless the user gave it."""
+
+
 def as_resumed(config: Experiment, saved: Path, overrides: Sequence[str]) -> Experiment:
-    """Return the configuration to resume a run, which keeps the defaults of the version that started it.
+    """Return the configuration to resume a run, which keeps what the run was started with.
+
+    These are the defaults of the version that started it, and a size of the vocabulary that was reduced to its text.
 
     Args:
         config: newly composed configuration.
@@ -134,9 +140,11 @@ def as_resumed(config: Experiment, saved: Path, overrides: Sequence[str]) -> Exp
         settings_before = flatten(from_yaml(saved))
     except ConfigError:
         return config
-    overridden = {values.current_key(split(item)[0], type(config)) for item in overrides}
-    keys = [key for key, leaf in values.leaves(type(config)).items() if leaf.field.metadata.get("before") is not None]
-    unchanged = {key: settings_before[key] for key in keys if key in settings_before and key not in overridden}
+    overridden = keys(overrides, type(config))
+    retained = [key for key, leaf in values.leaves(type(config)).items() if leaf.field.metadata["before"] is not None]
+    if settings_before.get(VOCABULARY_SIZE, 0) < flatten(config).get(VOCABULARY_SIZE, 0):
+        retained.append(VOCABULARY_SIZE)
+    unchanged = {key: settings_before[key] for key in retained if key in settings_before and key not in overridden}
     return values.build(values.check(_merge(values.plain(config), values.nest(unchanged)), type(config)), type(config))
 
 

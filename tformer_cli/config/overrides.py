@@ -50,6 +50,11 @@ def split(override: str) -> tuple[str, str]:
     return key, value
 
 
+def keys(overrides: Sequence[str], schema: type[Experiment]) -> set[str]:
+    """Return the current keys of the settings, and the groups, that overrides name."""
+    return {current_key(split(override)[0], schema) for override in overrides}
+
+
 def refuse_text(key: str, text: str) -> None:
     """Refuse text that no setting may contain.
 

@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = range(4)  # of all models that are trained here
 RESERVED = "\u2585"  # the trainer skips lines that hold this character
 LINE_CHARACTERS = 4096  # longer lines are cut for training; SentencePiece would skip lines over a limit
+COUNTED_LINES = 100_000  # lines whose characters are counted
+
+
+class VocabularySizeError(ConfigError):
+    """A vocabulary that is larger than its text allows.
+
+    Attributes:
+        suitable: a size that the text allows.
+    """
+
+    def __init__(self, cause: str, remedy: str, suitable: int) -> None:
+        super().__init__(cause, remedy)
+        self.suitable = suitable
 
 
 def check_symbols(symbols: Sequence[str]) -> None:
@@ -58,9 +71,11 @@ def train(lines: Iterator[str], config: TokenizerConfig, seed: int, where: str =
         where: addition to messages that names the text, such as " for de".
 
     Raises:
-        ConfigError: if the vocabulary is too large or too small for the text.
+        VocabularySizeError: if the vocabulary is too large for the text.
+        ConfigError: if it is too small for the text.
         DataError: if there is no text.
     """
+    characters: set[str] = set()
     exact = {
         "normalization_rule_name": "identity",
         "add_dummy_prefix": False,
@@ -70,7 +85,7 @@ def train(lines: Iterator[str], config: TokenizerConfig, seed: int, where: str =
     sentencepiece.set_random_generator_seed(seed % 2**32)  # it accepts 32 bits
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=lines,
+            sentence_iterator=_counting(lines, characters),
             model_writer=writer,
             model_type=config.kind.name,
             vocab_size=config.vocab_size,
@@ -90,21 +105,31 @@ def train(lines: Iterator[str], config: TokenizerConfig, seed: int, where: str =
             **(exact if config.lossless else {}),
         )
     except RuntimeError as error:
-        raise _training_error(str(error), config, where) from error
+        raise _training_error(str(error), config, where, len(characters)) from error
     return writer.getvalue()
 
 
-def _smaller(largest: int) -> str:
-    """Return the advice for a text with at most `largest` pieces, the last of which would be rare whole phrases."""
+def _counting(lines: Iterator[str], characters: set[str]) -> Iterator[str]:
+    """Yield lines, and add the characters of the first ones to a set."""
+    for number, line in enumerate(lines):
+        if number < COUNTED_LINES:
+            characters.update(line)
+        yield line
+
+
+def _too_large(largest: int, characters: int, config: TokenizerConfig, where: str) -> VocabularySizeError:
+    """Return the error for a text with at most `largest` pieces, the last of which would be rare whole phrases."""
+    cause = f"tokenizer.vocab_size: the text{where} is too small for {config.vocab_size} pieces"
     if largest < 500:
-        return f"set it to at most {largest}"
-    return f"set it to {largest // 200 * 100}; at most {largest} is possible"
+        return VocabularySizeError(cause, f"set it to at most {largest}", largest)
+    needed = 4 + len(config.user_symbols) + 256 * (config.byte_fallback or config.lossless) + round(1.2 * characters)
+    suitable = min(largest, max(largest // 200 * 100, needed))
+    return VocabularySizeError(cause, f"set it to {suitable}; at most {largest} is possible", suitable)
 
 
-def _training_error(message: str, config: TokenizerConfig, where: str) -> ConfigError | DataError:
+def _training_error(message: str, config: TokenizerConfig, where: str, characters: int) -> ConfigError | DataError:
     if match := re.search(r"too high \(\d+\).*<= (\d+)", message):
-        cause = f"tokenizer.vocab_size: the text{where} is too small for {config.vocab_size} pieces"
-        return ConfigError(cause, _smaller(int(match[1])))
+        return _too_large(int(match[1]), characters, config, where)
     if match := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
         size = config.vocab_size
         cause = f"tokenizer.vocab_size: characters and special pieces alone{where} need more than {size}"

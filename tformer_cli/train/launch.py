@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 from tformer_cli.errors import RunError
@@ -13,7 +14,14 @@ NEVER_RESUMED = "choose another folder with --run, or continue this run with --r
 
 
 def launch(
-    config, run: Path, *, resume: bool = False, initial: Path | None = None, processes: int = 1, quiet: bool = False
+    config,
+    run: Path,
+    *,
+    resume: bool = False,
+    initial: Path | None = None,
+    processes: int = 1,
+    quiet: bool = False,
+    fit_vocabulary: bool = False,
 ) -> None:
     """Train a model in one process or several.
 
@@ -24,6 +32,7 @@ def launch(
         initial: run or checkpoint with initial weights and tokenizer (fine-tuning).
         processes: number of ranks on this machine, each with a share of the cores; with torchrun its ranks are used.
         quiet: print only errors.
+        fit_vocabulary: reduce `tokenizer.vocab_size` if the text has fewer pieces, instead of an error.
 
     Raises:
         TformerError: for errors that the user can correct.
@@ -32,25 +41,13 @@ def launch(
     if processes > 1 and "RANK" not in os.environ:
         from tformer_cli.train.processes import run_ranks
 
-        run_ranks(processes, train, (config, run, resume, initial, quiet))
+        run_ranks(processes, train, (config, run, resume, initial, quiet, fit_vocabulary))
         return
-    train(config, run, resume, initial, quiet)
+    train(config, run, resume, initial, quiet, fit_vocabulary)
 
 
-def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) -> None:
-    """Train in this process, which may be one rank of several.
-
-    Args:
-        config: a checked `Experiment`.
-        run: the run folder.
-        resume: continue from the newest complete checkpoint.
-        initial: run or checkpoint to start from.
-        quiet: print only errors.
-
-    Raises:
-        TformerError: for errors that the user can correct.
-        SystemExit: after a signal stopped the run.
-    """
+def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool, fit_vocabulary: bool) -> None:
+    """Train in this process, which may be one rank of several; arguments and errors are those of `launch`."""
     from tformer_cli.train.machine import pick_device, tune_heap
 
     tune_heap()  # before torch allocates anything large
@@ -69,7 +66,8 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool) ->
         newest = _newest_checkpoint(run, lock, resume, ranks, console)
         task = _task(config, newest, initial, console)
         initial_labels = _initial_labels(task, initial)
-        _prepare(task, run, ranks, console)
+        rebuild = partial(_task, newest=newest, initial=initial, console=console) if fit_vocabulary else None
+        task = _prepare(task, run, ranks, console, rebuild)
         trainer = _trainer(task, run, newest, ranks, console)
         if newest is None and initial is not None:
             _start_from(initial, trainer, initial_labels)
@@ -156,14 +154,41 @@ def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
     return task.data.output_names if same_task else None
 
 
-def _prepare(task, run: Path, ranks, console) -> None:
-    """Prepare a task on every rank; rank 0 is first, and the others read its results from the cache."""
+def _prepare(task, run: Path, ranks, console, rebuild):
+    """Prepare a task on every rank; rank 0 is first, and the others read its results from the cache.
+
+    Args:
+        task: the task.
+        run: the run folder.
+        ranks: the process group.
+        console: the console.
+        rebuild: function that returns the task of a configuration; None: the vocabulary has the size of the setting.
+
+    Returns:
+        The task, or one with a smaller vocabulary.
+    """
     if ranks.first:
         with console.if_slow("preparing the data (later runs on the same data read it from the cache)"):
-            task.prepare(run)
+            task = _prepare_here(task, run, console, rebuild)
     ranks.wait()
-    if not ranks.first:
-        task.prepare(run)
+    return task if ranks.first else _prepare_here(task, run, console, rebuild)
+
+
+def _prepare_here(task, run: Path, console, rebuild):
+    """Prepare a task in this process, with the largest suitable vocabulary if it may be smaller than configured."""
+    from tformer_cli.config.compose import VOCABULARY_SIZE, override
+    from tformer_cli.tokenizers.training import VocabularySizeError
+
+    while True:
+        try:
+            task.prepare(run)
+            return task
+        except VocabularySizeError as error:
+            if rebuild is None:
+                raise
+            smaller = f"{VOCABULARY_SIZE}={error.suitable}"
+            console.say(f"note: {smaller}: {error.cause.removeprefix(VOCABULARY_SIZE + ': ')}")
+            task = rebuild(override(task.config, [smaller]))
 
 
 def _trainer(task, run: Path, newest: Path | None, ranks, console):
