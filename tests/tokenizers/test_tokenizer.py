@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import re
 import subprocess
@@ -259,6 +260,8 @@ def test_the_advised_vocabulary_has_a_piece_for_each_character() -> None:
         largest = int(re.search(r"at most (\d+)", str(caught.value))[1])
         assert largest // 200 * 100 < len(set("".join(words)) | {" "}) + 256 * lossless
         assert f"set it to {caught.value.suitable};" in str(caught.value)
+        received = pickle.loads(pickle.dumps(caught.value))  # as a training process reports it to its parent
+        assert (str(received), received.suitable) == (str(caught.value), caught.value.suitable)
         fitted = Tokenizer.train(texts, replace(settings, vocab_size=caught.value.suitable))
         assert fitted.vocab_size == caught.value.suitable <= largest
 

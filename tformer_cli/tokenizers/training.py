@@ -28,7 +28,7 @@ class VocabularySizeError(ConfigError):
         suitable: a size that the text allows.
     """
 
-    def __init__(self, cause: str, remedy: str, suitable: int) -> None:
+    def __init__(self, cause: str, remedy: str = "", suitable: int = 0) -> None:
         super().__init__(cause, remedy)
         self.suitable = suitable
 
