@@ -9,7 +9,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from laboratory.experiment import Cell
+from laboratory.runs import Runs
 from tformer_cli.api import Run
+from tformer_cli.draw import Chart, Series
 from tformer_cli.evaluators.base import batch_on_device
 from tformer_cli.nn.padding import real_positions
 
@@ -53,6 +56,38 @@ def token_scores(run: Run, split: str = "test", change: Callable[[Any], Any] | N
             parts.append((positions, losses.double().cpu(), (logits.argmax(-1) == targets).cpu()))
     positions, losses, correct = (torch.cat(items).numpy() for items in zip(*parts, strict=True))
     return TokenScores(positions, losses, correct)
+
+
+def by_length(runs: Runs, metric: str = "") -> tuple[list[Sequence[Cell]], list[Sequence[Cell]], Chart]:
+    """Compare the groups of an experiment on the test split by length of the source, as `tformer compare` does.
+
+    Args:
+        runs: the runs; the first of each group is compared.
+        metric: the score; "": that of the task.
+
+    Returns:
+        Rows of group, score, 95 % interval and parameters; rows of words, sentences and scores; the chart of these.
+    """
+    comparison = runs.compare(metric=metric, by="length")
+    names = list(runs.groups)
+    total: list[Sequence[Cell]] = [
+        (name, f"{entry.score:.1f}", f"{entry.resampled.low:.1f} to {entry.resampled.high:.1f}", entry.parameters)
+        for name, entry in zip(names, comparison.runs, strict=True)
+        if entry.resampled
+    ]
+    bands: list[Sequence[Cell]] = [
+        (group.name, group.examples, *(f"{score:.1f}" for score in group.scores)) for group in comparison.groups
+    ]
+    lines = [
+        Series(
+            name,
+            [group.scores[number] for group in comparison.groups],
+            [group.intervals[number] for group in comparison.groups],
+        )
+        for number, name in enumerate(names)
+    ]
+    labels = [group.name for group in comparison.groups]
+    return total, bands, Chart("", labels, lines, "words of the source", connected=True)
 
 
 def band_names(starts: Sequence[int]) -> list[str]:

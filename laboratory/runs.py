@@ -40,6 +40,10 @@ class Spread:
             return mean
         return f"{mean} ({min(self.values):.{digits}f} to {max(self.values):.{digits}f})"
 
+    def minus(self, other: Spread) -> Spread:
+        """Return the difference for each seed: seeds of built-in data differ in their test sentences, too."""
+        return Spread([value - one for value, one in zip(self.values, other.values, strict=True)])
+
     @property
     def ends(self) -> tuple[float, float]:
         """The lowest and the highest value."""
@@ -115,6 +119,10 @@ class Runs:
             self.say(f"evaluating {opened.run} on {split}")
             saved = evaluated(opened, split)
         return saved
+
+    def parameters(self, group: str) -> int:
+        """Return the number of parameters of the models of a group."""
+        return sum(weight.numel() for weight in self.open(self.groups[group][0]).model.parameters())
 
     def losses(self, group: str, split: str = "test") -> Spread:
         """Return the losses of the runs of a group; nothing is decoded."""

@@ -3,30 +3,38 @@
 from collections.abc import Mapping, Sequence
 
 from laboratory.experiment import Training, seeded
+from laboratory.small_bert import CONTEXT
 
 DATA, FILE = ".", "wikitext2/test.txt"
 """The folder of all data, and a file that must be in it; fine-tuning reads `conll2000`."""
 TAGGING = "text/conll2000"
-TRANSFORMER = ("model.depth=2", "model.dim=128", "model.heads=4", "model.ffn_dim=512", "model.max_length=128")
+TRANSFORMER = (
+    "model.depth=2", "model.dim=128", "model.heads=4", "model.ffn_dim=512", "model.max_length=128",
+    "model.positions=t5", "model.attention_dropout=0",
+)  # fmt: skip
 LSTM = ("model=recurrent_lm", "model.depth=2", "model.dim=128", "model.max_length=128")
 PRETRAIN = {
-    "BERT": ("bert/files", TRANSFORMER),
-    "GPT": ("gpt/files", ("model.dropout=0", *TRANSFORMER)),
-    "LSTM": ("gpt/files", LSTM),
+    "BERT": ("bert/files", (*TRANSFORMER, *CONTEXT)),
+    "GPT": ("gpt/files", ("model.dropout=0", "optim.warmup_steps=100", *TRANSFORMER)),
+    "LSTM": ("gpt/files", ("optim.warmup_steps=100", *LSTM)),
 }
 """The recipe and the model of each kind of pre-training."""
-FAMILIES = {"BERT": (), "GPT": ("model.family=gpt",), "LSTM": ("model.family=recurrent_lm",)}
+FAMILIES = {
+    "BERT": ("model.attention_dropout=0",),
+    "GPT": ("model.family=gpt", "model.attention_dropout=0"),
+    "LSTM": ("model.family=recurrent_lm",),
+}
 """Settings with which a tagger is fine-tuned from each."""
 STEPS, TUNING = 1000, 600
 TEXT = (
     "data.path={data}/wikitext2/test.txt", "data.validation_share=0.05", "data.batch_tokens=2048", "trainer.minutes=0",
-    "optim.warmup_steps=100", "trainer.evaluate_every=0", "trainer.checkpoint_every=500", "trainer.samples=0",
+    "trainer.evaluate_every=0", "trainer.checkpoint_every=500", "trainer.samples=0",
 )  # fmt: skip
 TAGS = (
     "data.path={data}/conll2000", "data.batch_tokens=1024", "optim.warmup_steps=50", f"trainer.steps={TUNING}",
     "trainer.evaluate_every=200", "trainer.checkpoint_every=200", "trainer.samples=0",
 )  # fmt: skip
-TUNED, FROZEN = ("optim.lr=0.001",), ("head.frozen=true", "optim.lr=0.01")
+TUNED, FROZEN = ("optim.lr=0.001", "model.dropout=0.1"), ("head.frozen=true", "optim.lr=0.01", "model.dropout=0.1")
 """Settings of a tagger whose weights are all trained, and of one whose output layer alone is."""
 SHARED = "tokenizer.path={vocabulary}"
 QUICK = ("trainer.steps=20", "data.batch_tokens=512", "optim.warmup_steps=5", "trainer.evaluate_every=0")

@@ -33,9 +33,8 @@ def measure(runs: Runs) -> Outcome:
             pairs = [(weights[name], weight) for name, weight in reference.items()]
             distance = sum(float((one - other).square().sum()) for one, other in pairs)
             relative = f"{(distance / size) ** 0.5:.1e}" if parts > 1 else None
-            loss = runs.scores(runs.path(f"{norm}-{parts}"))["loss"]
-            rows.append((norm, parts, BATCH // parts, relative, f"{loss:.4f}"))
-    header = ("normalisation", "batches in a step", "images in each", "relative distance of the weights", "test loss")
+            rows.append((norm, parts, BATCH // parts, relative))
+    header = ("normalisation", "batches in a step", "images in each", "relative distance of the weights")
     return Outcome([Table(header, rows)])
 
 

@@ -1,31 +1,33 @@
 """The size of a batch and the learning rate, for a Transformer and a recurrent model with attention."""
 
-from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training
+from collections.abc import Sequence
+
+from laboratory.experiment import AT_THE_END, Cell, Experiment, Outcome, Table, Training
 from laboratory.runs import Runs
+from laboratory.small_translators import BAHDANAU, TRANSFORMER
 from tformer_cli.draw import Chart, Series
 
 SETTINGS = (
-    "data.size=16000", "trainer.minutes=0", "trainer.steps=0", "trainer.epochs=1", "optim.method=adamw",
+    "data.size=40000", "trainer.minutes=0", "trainer.steps=0", "trainer.epochs=1", "optim.method=adamw",
     "optim.schedule=linear", "optim.warmup_steps=20", *AT_THE_END,
 )  # fmt: skip
-MODELS = {
-    "Transformer": ("model=transformer_tiny", "model.encoder_depth=2", "model.decoder_depth=2", "model.ffn_dim=512"),
-    "GRU": ("model=recurrent_bahdanau", "model.dim=160"),
-}
-BATCHES, RATES = {"256": 256, "1,024": 1024, "4,096": 4096}, ("0.001", "0.003", "0.01")
+MODELS = {"Transformer": TRANSFORMER, "GRU": BAHDANAU}
+BATCHES, RATES = {"512": 512, "2,048": 2048, "8,192": 8192}, ("0.001", "0.003", "0.01")
 
 
 def measure(runs: Runs) -> Outcome:
-    """Compare the loss on the test split."""
+    """Compare the loss on the test split, and its range over the learning rates."""
     loss = {name: runs.loss(paths[0]) for name, paths in runs.groups.items()}
-    rows = [
-        (model, batch, *(f"{loss[f'{model}-{size}-{rate}']:.3f}" for rate in RATES))
-        for model in MODELS
-        for batch, size in BATCHES.items()
-    ]
-    lines = [Series(f"{row[0]}, {row[1]}", [float(value) for value in row[2:]]) for row in rows]
+    rows: list[Sequence[Cell]] = []
+    lines = []
+    for model in MODELS:
+        for batch, size in BATCHES.items():
+            values = [loss[f"{model}-{size}-{rate}"] for rate in RATES]
+            rows.append((model, batch, *(f"{value:.3f}" for value in values), f"{max(values) - min(values):.3f}"))
+            lines.append(Series(f"{model}, {batch}", values))
+    header = ("model", "tokens in a batch", *(f"learning rate {rate}" for rate in RATES), "range")
     return Outcome(
-        [Table(("model", "tokens in a batch", *(f"learning rate {rate}" for rate in RATES)), rows, "Test loss.")],
+        [Table(header, rows, "Test loss.")],
         Chart("Test loss by batch and learning rate", RATES, lines, "learning rate", "loss", connected=True),
     )
 
@@ -33,8 +35,8 @@ def measure(runs: Runs) -> Outcome:
 EXPERIMENT = Experiment(
     title="Batch size and learning rate of a Transformer and of a recurrent model",
     claim="Transformers want large batches and careful settings; recurrent models are less sensitive",
-    source="Popel and Bojar 2018, sections 4.5 and 4.6; talks on Transformers",
-    budget="16,000 examples each, once, in as many steps as the batch needs, and about the same parameters",
+    source="Popel and Bojar 2018, sections 4.5 and 4.6, on Transformers; talks on recurrent models",
+    budget="40,000 examples, once, in as many steps as the batch needs; about a million parameters, one seed",
     trainings=[
         Training(
             f"{model}-{size}-{rate}",

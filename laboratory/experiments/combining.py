@@ -1,7 +1,7 @@
 """Position vectors that are added to the embeddings, or concatenated with them."""
 
 from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training, seeded
-from laboratory.runs import Runs, bars
+from laboratory.runs import Runs, Spread, bars
 
 RECIPE = "quickstart/translation"
 SETTINGS = ("data.size=40000", "trainer.steps=600", "decode.beam=1", *AT_THE_END)
@@ -13,12 +13,13 @@ def measure(runs: Runs) -> Outcome:
     loss = {name: runs.spread(name, "loss") for name in runs.groups}
     exact = {name: runs.spread(name, "exact_match") for name in runs.groups}
     rows = [
-        (f"{scheme}, {way}", loss[name].text(3), exact[name].text(), _parameters(runs, name))
+        (f"{scheme}, {way}", loss[name].text(3), exact[name].text(), _difference(exact, scheme, way),
+         runs.parameters(name))
         for scheme in SCHEMES
         for way in WAYS
         if (name := f"{scheme}-{way}")
-    ]
-    header = ("positions", "loss", "exact match, %", "parameters")
+    ]  # fmt: skip
+    header = ("positions", "loss", "exact match, %", "minus added", "parameters")
     return Outcome(
         [Table(header, rows, "Mean of three seeds (lowest to highest).")],
         bars(
@@ -30,9 +31,9 @@ def measure(runs: Runs) -> Outcome:
     )
 
 
-def _parameters(runs: Runs, group: str) -> int:
-    """Return the number of parameters of the runs of a group."""
-    return sum(parameter.numel() for parameter in runs.open(runs.groups[group][0]).model.parameters())
+def _difference(exact: dict[str, Spread], scheme: str, way: str) -> str | None:
+    """Return how much more exact matches a way has than added positions, seed by seed."""
+    return None if way == "added" else exact[f"{scheme}-{way}"].minus(exact[f"{scheme}-added"]).text()
 
 
 EXPERIMENT = Experiment(

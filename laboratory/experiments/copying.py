@@ -1,43 +1,25 @@
 """Autoencoders of sentences: reconstruction by length through one vector, with a peek, and with attention."""
 
+from dataclasses import replace
+
 from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training
+from laboratory.measures import by_length
 from laboratory.runs import Runs
-from tformer_cli.draw import Chart, Series
+from laboratory.small_translators import BAHDANAU, FIXED, PEEKY, TRANSFORMER
 
 SETTINGS = ("trainer.steps=900", *AT_THE_END)
-MODELS = {
-    "one vector": ("model=recurrent_fixed", "model.dim=168"),
-    "peeky": ("model=recurrent_peeky", "model.dim=192"),
-    "attention": ("model=recurrent_bahdanau", "model.dim=160"),
-    "Transformer": ("model=transformer_tiny", "model.encoder_depth=2", "model.decoder_depth=2", "model.ffn_dim=512",
-                    "model.positions=rotary"),
-}  # fmt: skip
+MODELS = {"one vector": FIXED, "peeky": PEEKY, "attention": BAHDANAU, "Transformer": TRANSFORMER}
 
 
 def measure(runs: Runs) -> Outcome:
     """Compare the share of sentences that are repeated exactly, by their length."""
-    comparison = runs.compare(metric="exact_match", by="length")
-    total = [
-        (name, f"{entry.score:.1f}", f"{entry.resampled.low:.1f} to {entry.resampled.high:.1f}", entry.parameters)
-        for name, entry in zip(runs.groups, comparison.runs, strict=True)
-        if entry.resampled
-    ]
-    bands = [(group.name, group.examples, *(f"{score:.1f}" for score in group.scores)) for group in comparison.groups]
-    names = [group.name for group in comparison.groups]
-    lines = [
-        Series(
-            name,
-            [group.scores[number] for group in comparison.groups],
-            [group.intervals[number] for group in comparison.groups],
-        )
-        for number, name in enumerate(runs.groups)
-    ]
+    total, bands, chart = by_length(runs, "exact_match")
     return Outcome(
         [
             Table(("model", "exact match, %", "95 % interval", "parameters"), total),
             Table(("words", "sentences", *runs.groups), bands, "Exact match by length, in percent."),
         ],
-        Chart("Sentences repeated exactly, by length", names, lines, "words", "%", connected=True),
+        replace(chart, title="Sentences repeated exactly, by length", y_title="%"),
     )
 
 

@@ -17,7 +17,7 @@ def measure(runs: Runs) -> Outcome:
     scores = {name: runs.spread(name, "f1") for name in TAGGERS}
     rows = [
         (name, score.text(1), runs.spread(name, "tag_accuracy").text(1),
-         sum(weight.numel() for weight in runs.open(runs.groups[name][0]).model.parameters()))
+         runs.parameters(name))
         for name, score in scores.items()
     ]  # fmt: skip
     picture = bars(scores, "F1 of phrases (CoNLL-2000)", "F1 in percent")

@@ -18,11 +18,12 @@ def measure(runs: Runs) -> Outcome:
     metrics = {"loss": 3, "bleu": 1, "exact_match": 1}
     spreads = {name: [runs.spread(name, metric) for metric in metrics] for name in LOSSES}
     rows = [
-        (name, *(spread.text(digits) for spread, digits in zip(values, metrics.values(), strict=True)))
+        (name, *(spread.text(digits) for spread, digits in zip(values, metrics.values(), strict=True)),
+         None if name == "none" else values[2].minus(spreads["none"][2]).text())
         for name, values in spreads.items()
-    ]
+    ]  # fmt: skip
     exact = {name: values[2] for name, values in spreads.items()}
-    header = ("disagreement of", "loss", "BLEU", "exact match, %")
+    header = ("disagreement of", "loss", "BLEU", "exact match, %", "minus none")
     return Outcome(
         [Table(header, rows, "Mean of three seeds (lowest to highest).")],
         bars(exact, "Heads that are made to disagree", "exact match, %", name_pixels=120),

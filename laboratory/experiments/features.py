@@ -9,6 +9,7 @@ TAGGERS = {
     "BERT-frozen": ("BERT", FROZEN),
     "LSTM-tuned": ("LSTM", TUNED),
     "BERT-tuned": ("BERT", TUNED),
+    "random-frozen": ("BERT", ("model=bert_mini", "model.norm=pre", *TRANSFORMER, *FROZEN)),
     "random-BERT": ("BERT", ("model=bert_mini", "model.norm=pre", *TRANSFORMER, *TUNED)),
 }
 

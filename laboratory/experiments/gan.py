@@ -11,7 +11,7 @@ from tformer_cli.draw import Gallery
 DATA = ("data.path={data}", "data.validation_share=0.02", "trainer.samples=0", "trainer.evaluate_every=0")
 NETS = (
     *DATA, "model.noise_dim=32", "model.generator=[32,32,16]", "model.discriminator=[16,32,32]", "trainer.ema=0.998",
-    "trainer.checkpoint_every=500", "trainer.steps=0", "trainer.minutes=2.5", "evaluation.classifier={judge}",
+    "trainer.checkpoint_every=500", "trainer.minutes=0", "evaluation.classifier={judge}",
 )  # fmt: skip
 JUDGE = ("data.path={data}", "data.validation_share=0.02", *SCHEDULE, "model.dim=48", "trainer.steps=600")
 DIGITS, ROWS, COLUMNS, SIDE_PIXELS = 10, 4, 5, 240
@@ -46,20 +46,20 @@ EXPERIMENT = Experiment(
     title="A GAN with and without self-attention",
     claim="self-attention lets distant parts of a generated picture agree, so that pictures are more coherent",
     source="Zhang et al. 2019, section 4 and tables 1 and 2",
-    budget="2.5 minutes on one core; the same nets but for attention",
+    budget="the same nets but for attention, and the same time: 2,200 steps with it take as long as 2,700 without",
     data="mnist",
     file="train-images-idx3-ubyte.gz",
     trainings=[
         Training("judge", "vit/mnist", JUDGE),
         *seeded(
             [
-                Training("attention", "sagan/mnist", NETS),
-                Training("plain", "sagan/mnist", (*NETS, "model.attention=false")),
+                Training("attention", "sagan/mnist", (*NETS, "trainer.steps=2200")),
+                Training("plain", "sagan/mnist", (*NETS, "model.attention=false", "trainer.steps=2700")),
             ],
             (1, 2, 3),
         ),
     ],
     measure=measure,
-    quick=("trainer.minutes=0", "trainer.steps=10"),
+    quick=("trainer.steps=10",),
     tiny=("trainer.steps=2",),
 )

@@ -1,10 +1,9 @@
 """A ResNet with and without gates of its channels: squeeze and excitation."""
 
 from laboratory.experiment import Experiment, Outcome, Table, Training, seeded
-from laboratory.runs import Runs, Spread, line
+from laboratory.runs import Runs, Spread, bars
 from laboratory.small_images import CIFAR, QUICK, TINY, scored_split
 from laboratory.trainings import record
-from tformer_cli.draw import Chart
 
 RESNET = ("model.depths=[1,1,1]", "model.dim=16", "trainer.steps=2000")
 NAMES = {"resnet": "ResNet", "se": "SE-ResNet"}
@@ -13,19 +12,15 @@ NAMES = {"resnet": "ResNet", "se": "SE-ResNet"}
 def measure(runs: Runs) -> Outcome:
     """Compare accuracy and loss on test images, and the time of training."""
     minutes = {job.run: float(str(record(job)["minutes"])) for job in runs.jobs}
-    parameters = [entry.parameters for entry in runs.compare(scored_split(runs)).runs]
     rows, accuracies = [], []
-    for group, count in zip(runs.groups, parameters, strict=True):
+    for group in runs.groups:
         accuracy, loss = (runs.spread(group, metric, scored_split(runs)) for metric in ("accuracy", "loss"))
         seconds = Spread([60 * minutes[run] for run in runs.groups[group]])
-        rows.append((NAMES[group], accuracy.text(), loss.text(3), seconds.text(0), count))
+        rows.append((NAMES[group], accuracy.text(), loss.text(3), seconds.text(0), runs.parameters(group)))
         accuracies.append(accuracy)
     header = ("model", "accuracy, %", "loss", "seconds of training", "parameters")
-    picture = Chart(
-        "Accuracy of three seeds, %",
-        list(NAMES.values()),
-        [line("mean, lowest and highest", accuracies)],
-    )
+    shown = dict(zip(NAMES.values(), accuracies, strict=True))
+    picture = bars(shown, "A ResNet with and without gates", "accuracy in percent", name_pixels=120)
     return Outcome([Table(header, rows)], picture)
 
 

@@ -111,7 +111,7 @@ EXPERIMENT = Experiment(
                 name, "gpt/shakespeare", (*settings, "data.path={data}", "trainer.steps=2000", "trainer.samples=0")
             )
             for name, settings in {
-                RECURRENT: ("model=recurrent_lm", "model.dim=218"),
+                RECURRENT: ("model=recurrent_lm", "model.dim=218", "model.dropout=0.1"),
                 TRANSFORMER: (),
             }.items()
         ],

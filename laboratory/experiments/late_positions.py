@@ -14,25 +14,31 @@ SETTINGS = (
     "model.dropout=0.1", "trainer.steps=500", "trainer.ema=0", "trainer.average=none", "optim.warmup_steps=100",
     *AT_THE_END,
 )  # fmt: skip
-SCHEMES = {"learned": "learned", "sinusoidal": "sinusoidal", "relative (T5)": "t5"}
-STARTS = (0, 5, 10, 15, 20, 25)
+RELATIVE = "relative (T5)"
+SCHEMES = {"learned": "learned", "sinusoidal": "sinusoidal", RELATIVE: "t5"}
+STARTS = (0, 5, 10, 15, 20, 25, 30)
 
 
 def measure(runs: Runs) -> Outcome:
     """Compare the loss by teacher forcing on the test split, and count the training tokens, in bands of positions."""
-    names, lines, rows = band_names(STARTS), [], []
+    names, lines = band_names(STARTS), []
+    losses, tokens = {}, []
     for name, paths in runs.groups.items():
         scores = [token_scores(runs.open(path)) for path in paths]
         values = [band_means(each.positions, each.losses, STARTS) for each in scores]
-        spreads = [Spread(losses) for losses in zip(*values, strict=True)]
-        rows.append((name, *(spread.text(2) for spread in spreads)))
-        lines.append(line(name, spreads))
+        losses[name] = [Spread(band) for band in zip(*values, strict=True)]
+        tokens = np.bincount(np.searchsorted(STARTS, scores[0].positions, side="right") - 1).tolist()
+    rows = [(name, *(spread.text(2) for spread in spreads)) for name, spreads in losses.items()]
+    for name, spreads in losses.items():
+        if name != RELATIVE:
+            lines.append(line(name, [one.minus(other) for one, other in zip(spreads, losses[RELATIVE], strict=True)]))
     rows.append(("training tokens, %", *(f"{100 * share:.1f}" for share in _shares(runs))))
+    rows.append(("test tokens", *(f"{count:,}" for count in tokens)))
     title = "Loss per token, mean of three seeds (lowest to highest)."
-    return Outcome(
-        [Table(("positions", *names), rows, title)],
-        Chart("Loss by position in the target", names, lines, "position", "loss per token", connected=True),
+    chart = Chart(
+        f"Loss minus that of {RELATIVE} positions", names, lines, "position", "loss per token", connected=True
     )
+    return Outcome([Table(("positions", *names), rows, title)], chart)
 
 
 def _shares(runs: Runs) -> np.ndarray:

@@ -43,7 +43,7 @@ def _course(path: Path) -> list[tuple[int, float]]:
 EXPERIMENT = Experiment(
     title="Normalisation before and after the residual sum, with and without warm-up",
     claim="post-norm needs a warm-up of the learning rate, pre-norm does not",
-    source="Xiong et al. 2020, figure 2; Wang et al. 2019",
+    source="Xiong et al. 2020; Wang et al. 2019",
     budget="450 steps of AdamW and the same parameters; 6 + 6 blocks of width 64",
     trainings=seeded(
         [

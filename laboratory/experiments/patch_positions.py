@@ -1,9 +1,8 @@
 """Positions of patches: none, their numbers, rows and columns, or offsets."""
 
 from laboratory.experiment import Experiment, Outcome, Table, Training, seeded
-from laboratory.runs import Runs, line
+from laboratory.runs import Runs, bars
 from laboratory.small_images import CIFAR, QUICK, TINY, VIT, scored_split
-from tformer_cli.draw import Chart
 
 NAMES = {"none": "none", "learned": "1-D", "learned_2d": "2-D", "relative_2d": "relative"}
 
@@ -15,18 +14,14 @@ def measure(runs: Runs) -> Outcome:
         (NAMES[group], group, accuracy.text(), runs.spread(group, "loss", scored_split(runs)).text(3))
         for group, accuracy in accuracies.items()
     ]
-    spreads = list(accuracies.values())
-    picture = Chart(
-        "Accuracy by positions, %",
-        [NAMES[group] for group in accuracies],
-        [line("mean, lowest and highest of three seeds", spreads)],
-    )
+    shown = {NAMES[group]: accuracy for group, accuracy in accuracies.items()}
+    picture = bars(shown, "A Vision Transformer by its positions", "accuracy in percent", name_pixels=120)
     return Outcome([Table(("positions", "model.positions", "accuracy, %", "loss"), rows)], picture)
 
 
 EXPERIMENT = Experiment(
     title="Positions of patches in a Vision Transformer",
-    claim="one-dimensional, two-dimensional and relative positions are equally good; without positions little is lost",
+    claim="one-dimensional, two-dimensional and relative positions are equally good, and much better than none",
     source="Dosovitskiy et al. 2021, appendix D.4 and table 8",
     budget="1,200 steps of 64 images, three seeds; the models differ in their positions alone",
     data="cifar10",

@@ -21,20 +21,20 @@ GROUPS = (f"up to {LONGEST} tokens", "longer")
 def measure(runs: Runs) -> Outcome:
     """Compare exact match within the trained lengths and beyond them."""
     table, lines = [], {group: [] for group in GROUPS}
-    counts: dict[str, int] = {}
+    counts: dict[str, str] = {}
     for scheme, paths in runs.groups.items():
-        tokenizer = runs.open(paths[0]).tokenizer
-        divided = [_divided(runs.predictions(path), tokenizer) for path in paths]
+        divided = [_divided(runs.predictions(path), runs.open(path).tokenizer) for path in paths]
         spreads = {group: Spread([_exact(parts[group]) for parts in divided]) for group in GROUPS}
-        counts = {group: len(divided[0][group]) for group in GROUPS}
+        counts = {group: Spread([len(parts[group]) for parts in divided]).text(0) for group in GROUPS}
         loss = runs.spread(scheme, "loss")
         table.append((scheme, *(spreads[group].text() for group in GROUPS), loss.text(3)))
         for group in GROUPS:
             lines[group].append(spreads[group])
-    header = ("positions", *(f"exact match, {group} ({counts[group]})" for group in GROUPS), "test loss")
+    header = ("positions", *(f"exact match, {group}" for group in GROUPS), "test loss")
+    title = "Exact match in percent; mean of three seeds (lowest to highest), which differ in their sentences, too."
     series = [line(group, spreads) for group, spreads in lines.items()]
     return Outcome(
-        [Table(header, table, "Exact match in percent (sentences); mean of three seeds (lowest to highest).")],
+        [Table(header, [*table, ("sentences", *counts.values(), None)], title)],
         Chart("Exact match by length", [_short(name) for name in SCHEMES], series, "", "exact match, %"),
     )
 

@@ -1,8 +1,8 @@
 """Scaled scores of attention, numbers of heads at equal width, and residual connections at several depths."""
 
-from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training
-from laboratory.runs import Runs
-from tformer_cli.draw import Chart, Series
+from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training, seeded
+from laboratory.runs import Runs, line
+from tformer_cli.draw import Chart
 
 RECIPE = "quickstart/translation"
 SETTINGS = ("data.size=20000", "trainer.steps=450", *AT_THE_END)
@@ -14,10 +14,10 @@ CONNECTED = {"residual connections": "true", "none": "false"}
 
 def measure(runs: Runs) -> Outcome:
     """Compare the loss on the test split by heads and by depth."""
-    loss = {name: runs.loss(paths[0]) for name, paths in runs.groups.items()}
+    loss = {name: runs.losses(name) for name in runs.groups}
     heads = [(name, *(loss[f"{count} heads, {value}"] for count in HEADS)) for name, value in SCALED.items()]
     depths = [(name, *(loss[f"{depth} blocks, {value}"] for depth in DEPTHS)) for name, value in CONNECTED.items()]
-    lines = [Series(name, values) for name, *values in depths]
+    lines = [line(name, values) for name, *values in depths]
     return Outcome(
         [
             Table(
@@ -37,7 +37,7 @@ def measure(runs: Runs) -> Outcome:
 
 def _rounded(rows: list) -> list[tuple[str, ...]]:
     """Return rows with their losses as texts."""
-    return [(name, *(f"{value:.3f}" for value in values)) for name, *values in rows]
+    return [(name, *(value.text(3) for value in values)) for name, *values in rows]
 
 
 def _trainings() -> list[Training]:
@@ -68,10 +68,10 @@ def _trainings() -> list[Training]:
 
 EXPERIMENT = Experiment(
     title="Scaled scores, heads and residual connections",
-    claim="1/sqrt(d) keeps the softmax from saturating; more heads help at equal width; residuals enable depth",
+    claim="1/sqrt(d) keeps the softmax from saturating; several heads are better than one; residuals enable depth",
     source="Vaswani et al. 2017, sections 3.2.1 and 3.2.2 and table 3; He et al. 2016; talks on Transformers",
-    budget="450 steps, and the same parameters among models of a depth",
-    trainings=_trainings(),
+    budget="450 steps, two seeds, and the same parameters among models of a depth",
+    trainings=seeded(_trainings(), (1, 2)),
     measure=measure,
     quick=("trainer.steps=10", "data.size=1000"),
     tiny=("trainer.steps=2", "data.size=400"),

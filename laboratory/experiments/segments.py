@@ -13,12 +13,12 @@ def measure(runs: Runs) -> Outcome:
     spearman = {name: runs.spread(name, "spearman") for name in NAMES}
     rows = [
         (shown, spearman[name].text(3), runs.spread(name, "pearson").text(3),
-         runs.spread(f"{name}-base", "nsp_accuracy", "validation").text(1))
+         *(runs.spread(f"{name}-base", f"{task}_accuracy", "validation").text() for task in ("mlm", "nsp")))
         for name, shown in NAMES.items()
     ]  # fmt: skip
     named = {NAMES[name]: spread for name, spread in spearman.items()}
     picture = bars(named, "Relatedness of sentences", "Spearman correlation")
-    return Outcome([Table(("BERT", "Spearman", "Pearson", "next sentences, %"), rows)], picture)
+    return Outcome([Table(("BERT", "Spearman", "Pearson", "masked tokens, %", "next sentences, %"), rows)], picture)
 
 
 EXPERIMENT = Experiment(

@@ -1,6 +1,7 @@
 """Nearest neighbours of a word in three senses, by contextual vectors of each layer and by static vectors."""
 
 import importlib.util
+import statistics
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -45,7 +46,7 @@ def purity(vectors: np.ndarray) -> float:
 
 
 def contextual(run: Run) -> list[float]:
-    """Return the purity of the vectors before the first block and after each one."""
+    """Return the purity of the vectors after each block; before the first they are those of the word alone."""
     inspector = run.opened.task.inspector
     place = inspector.token_vectors(run.model)
     assert place is not None
@@ -54,7 +55,7 @@ def contextual(run: Run) -> list[float]:
         for texts in TEXTS
         for vector in occurrences(Subject(run.model, inspector, [], texts=texts), place, WORD).vectors
     ]
-    return [purity(np.stack([vectors[layer] for vectors in states])) for layer in range(len(states[0]))]
+    return [purity(np.stack([vectors[layer] for vectors in states])) for layer in range(1, len(states[0]))]
 
 
 def means(vector_of: Callable[[str], np.ndarray | None]) -> np.ndarray:
@@ -88,20 +89,31 @@ def measure(runs: Runs) -> Outcome:
     layers = {name: [Spread(values) for values in zip(*map(contextual, each), strict=True)]
               for name, each in opened.items()}  # fmt: skip
     first = opened["BERT"][0]
-    fixed = {"other words, embedding": purity(means(embeddings(first)))}
+    fixed = {"other words, embedding": statistics.fmean(purity(means(embeddings(run))) for run in opened["BERT"])}
     if importlib.util.find_spec("gensim"):
         epochs = 5 if runs.scale is Scale.full else 1
         fixed["other words, word2vec"] = purity(means(word2vec(first, epochs)))
     else:
         runs.say("word2vec is left out, as gensim is not installed: pip install 'tformer-cli[lineage]'")
     fixed["chance"] = CHANCE
-    names = layer_names(len(layers["BERT"]))
+    names = layer_names(1 + len(layers["BERT"]))[1:]
     rows = [(name, *(each[number].text(2) for each in layers.values())) for number, name in enumerate(names)]
     statics = [(f"static: {name}", f"{value:.2f}", None) for name, value in fixed.items()]
     lines = [line(name, spreads) for name, spreads in layers.items()]
     lines += [Series(name, [value] * len(names)) for name, value in fixed.items()]
     chart = Chart(f"Neighbours of '{WORD}' in the same sense", names, lines, "layer", "share", connected=True)
-    return Outcome([Table(("vectors", "BERT", "untrained"), [*rows, *statics])], chart)
+    right = [(name, runs.spread(name, "mlm_accuracy", "validation").text()) for name in opened]
+    return Outcome(
+        [
+            Table(
+                ("vectors", "BERT", "untrained"),
+                [*rows, *statics],
+                f"Share of neighbours with the same sense, over {len(SENSES)} occurrences.",
+            ),
+            Table(("model", "masked tokens, %"), right, "Correct on the validation documents"),
+        ],
+        chart,
+    )
 
 
 SETTINGS = (*REVIEWS, "model.depth=4")

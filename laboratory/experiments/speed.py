@@ -5,22 +5,19 @@ import statistics
 import time
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from laboratory.experiment import AT_THE_END, Experiment, Outcome, Scale, Table, Training
 from laboratory.runs import Runs
+from laboratory.small_translators import BAHDANAU, FIXED, LUONG, TRANSFORMER
 from tformer_cli.api import Run
 from tformer_cli.config.schema import DecodeConfig
 from tformer_cli.decode.search import search
 from tformer_cli.draw import Chart, Series
 
 SETTINGS = ("data.size=40000", "trainer.minutes=0", "trainer.steps=250", "trainer.log_every=10", *AT_THE_END)
-MODELS = {
-    "Transformer": ("model=transformer_tiny", "model.encoder_depth=2", "model.decoder_depth=2", "model.ffn_dim=512"),
-    "Bahdanau GRU": ("model=recurrent_bahdanau", "model.dim=160"),
-    "Luong LSTM": ("model=recurrent_luong_general", "model.dim=164"),
-    "fixed LSTM": ("model=recurrent_fixed", "model.dim=168"),
-}
+MODELS = {"Transformer": TRANSFORMER, "Bahdanau GRU": BAHDANAU, "Luong LSTM": LUONG, "fixed LSTM": FIXED}
 LENGTHS, SENTENCES, SOURCE_TOKENS, REPEATS = (8, 16, 32, 64, 128), (1, 32), 16, 5
 
 
@@ -37,9 +34,8 @@ def measure(runs: Runs) -> Outcome:
                     times.setdefault((name, sentences, length), []).append(seconds)
     training = []
     for name, paths in runs.groups.items():
-        parameters = sum(parameter.numel() for parameter in models[name].model.parameters())
-        rate = _training_rate((paths[0] / "performance.jsonl").read_text(encoding="utf-8"))
-        training.append((name, parameters, round(rate)))
+        low, rate, high = _training_rates((paths[0] / "performance.jsonl").read_text(encoding="utf-8"))
+        training.append((name, runs.parameters(name), f"{rate:,.0f} ({low:,.0f} to {high:,.0f})"))
 
     def per_token(name: str, sentences: int, length: int) -> float:
         """Return the median time of an output token of a sentence, in milliseconds."""
@@ -53,7 +49,7 @@ def measure(runs: Runs) -> Outcome:
     lines = [Series(name, [per_token(name, 1, length) for length in lengths]) for name in models]
     return Outcome(
         [
-            Table(("model", "parameters", "source and target tokens/s"), training, "Training: median of the run."),
+            Table(("model", "parameters", "tokens of both sides/s"), training, "Training: median (quartiles)."),
             Table(
                 ("model", "sentences", *(f"{length} tokens" for length in lengths)),
                 decoding,
@@ -64,10 +60,11 @@ def measure(runs: Runs) -> Outcome:
     )
 
 
-def _training_rate(performance: str) -> float:
-    """Return the median of the tokens per second in the lines of `performance.jsonl`."""
-    lines = [json.loads(line) for line in performance.splitlines()]
-    return statistics.median(line["perf/tokens_per_second"] for line in lines)
+def _training_rates(performance: str) -> tuple[float, float, float]:
+    """Return lower quartile, median and upper quartile of the tokens per second in lines of `performance.jsonl`."""
+    rates = [json.loads(line)["perf/tokens_per_second"] for line in performance.splitlines()]
+    low, median, high = np.percentile(rates, (25, 50, 75)).tolist()
+    return low, median, high
 
 
 @torch.inference_mode()
@@ -94,8 +91,8 @@ def _decode(run: Run, sentences: int, length: int) -> float:
 EXPERIMENT = Experiment(
     title="Speed of training and of decoding",
     claim="Transformers train faster, since no step waits for another; recurrent decoders decode faster",
-    source="Vaswani et al. 2017, table 1; Kasai et al. 2021; talks on Transformers",
-    budget="250 steps, about the same parameters, one core; built-in sentences in training",
+    source="Vaswani et al. 2017, table 1; Kasai et al. 2021 (arXiv:2103.13076); talks on Transformers",
+    budget="250 steps without dropout, about a million parameters, one core; built-in sentences in training",
     trainings=[
         Training(name.replace(" ", "-"), "quickstart/lineage", (*settings, *SETTINGS), group=name)
         for name, settings in MODELS.items()

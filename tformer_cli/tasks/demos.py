@@ -187,7 +187,7 @@ COMPARISONS = {
             "peeky": ["model=recurrent_peeky", "model.dim=192"],
             "bahdanau": ["model=recurrent_bahdanau", "model.dim=152"],
             "transformer": ["model=transformer_tiny", "model.encoder_depth=2", "model.decoder_depth=2",
-                            "model.ffn_dim=512", "model.positions=rotary"],
+                            "model.ffn_dim=512", "model.positions=rotary", "model.dropout=0"],
         },
         by="length",
         metric="exact_match",
