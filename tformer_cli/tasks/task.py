@@ -81,6 +81,14 @@ class Task:
     companions: Mapping[str, Path] = field(default_factory=dict)
     accept: Callable[[Mapping[str, Companion]], None] = lambda companions: None
 
+    def require(self) -> None:
+        """Check, before `prepare` reads any data, that the libraries that compute the scores are installed.
+
+        Raises:
+            ConfigError: if one is missing.
+        """
+        self.evaluator.require()
+
     def prepare(self, run: Path) -> None:
         """Read the data and check everything that can fail before training.
 
@@ -88,9 +96,8 @@ class Task:
             run: the run folder.
 
         Raises:
-            TformerError: if the data is unsuitable, or a library is missing.
+            TformerError: if the data is unsuitable.
         """
-        self.evaluator.require()
         self.data.prepare(run)
         self.evaluator.prepare()
         self.predictor.prepare(run, lambda: self.data)

@@ -167,6 +167,7 @@ def _prepare(task, run: Path, ranks, console, rebuild):
     Returns:
         The task, or one with a smaller vocabulary.
     """
+    task.require()  # importing the libraries may take seconds, in which no data is prepared
     if ranks.first:
         with console.if_slow("preparing the data (later runs on the same data read it from the cache)"):
             task = _prepare_here(task, run, console, rebuild)

@@ -6,12 +6,14 @@ import gzip
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tformer_cli.config.schema import ParallelDataConfig, Source
 from tformer_cli.data.core.files import read_lines
 from tformer_cli.data.text import parallel as source_module
+from tformer_cli.data.text.pairs import Pairs
 from tformer_cli.data.text.parallel import ParallelSplit, find_splits, read_parallel
 from tformer_cli.errors import ConfigError, DataError
 
@@ -174,6 +176,21 @@ def test_finding_reads_nothing(tmp_path: Path) -> None:
     (tmp_path / "test.en").write_bytes(b"\xff\n")
     (tmp_path / "test.de").write_bytes(b"")
     assert find_splits(config(tmp_path)) == {"train": "train", "test": "test"}
+
+
+@pytest.mark.parametrize("role", ["validation", "test"])
+def test_a_split_that_is_not_there_is_named_before_the_training_split_is_read(
+    role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_):
+        raise AssertionError("the training split is read")
+
+    write_pair(tmp_path, "train")
+    monkeypatch.setattr(source_module, "_read_files", fail)
+    assert "no split 'vla'" in fault(config(tmp_path, **{role: "vla"}))
+    pairs = Pairs(SimpleNamespace(data=config(tmp_path)))
+    with pytest.raises(DataError, match="no validation split was found"):
+        pairs.prepare(tmp_path)
 
 
 def test_split_elsewhere_and_by_its_own_name(tmp_path: Path) -> None:

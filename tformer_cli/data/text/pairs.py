@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from tformer_cli.data.core.batching import ByEpoch
 from tformer_cli.data.core.view import LengthBucketed
 from tformer_cli.data.text.dataset import TextData
 from tformer_cli.data.text.encoded import ParallelTokens, pad, sample_parallel, tokenize_parallel
-from tformer_cli.data.text.parallel import ParallelSplit, find_splits, read_parallel
+from tformer_cli.data.text.parallel import ParallelSplit, find_splits, no_split, read_parallel
 from tformer_cli.errors import DataError
 
 
@@ -91,6 +92,12 @@ class Pairs(TextData[ParallelSplit, PairBatch]):
         self._tokens: dict[str, ParallelTokens] = {}
         self.sampled = ByEpoch(self.sample)
         """Training pairs as they are segmented in an epoch."""
+
+    def prepare(self, run: Path) -> None:
+        """Prepare the pairs; that there is a validation split is checked before the training split is read."""
+        if not self._find_split("validation"):
+            raise no_split(self.config.data, "validation")
+        super().prepare(run)
 
     @property
     def limit(self) -> int:

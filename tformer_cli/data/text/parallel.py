@@ -89,10 +89,11 @@ def read_parallel(config: ParallelDataConfig, split: str, *, seed: int = 1, skip
         DataError: if it is missing or malformed; names file and line.
     """
     name = _find(config, split) if split in ROLES else split
-    if split == "train" and config.test:
-        _find(config, "test")  # reports a mistyped name before training, not in `evaluate` after it
+    for role in ("validation", "test"):
+        if split == "train" and getattr(config, role):
+            _find(config, role)  # reports a mistyped name before a long training split is read
     if name is None:
-        raise _no_split(config, split)
+        raise no_split(config, split)
     match config.source.name:
         case "builtin":
             return _read_builtin(config, name, seed)
@@ -129,7 +130,8 @@ def _find(config: ParallelDataConfig, role: str) -> str | None:
     return "test" if "test" in tests else tests[0] if len(tests) == 1 else None
 
 
-def _no_split(config: ParallelDataConfig, role: str) -> DataError:
+def no_split(config: ParallelDataConfig, role: str) -> DataError:
+    """Return the error for a split that is not configured and does not exist, which names those that do."""
     existing = {"files": _stems, "hub": hub_splits}[config.source.name](config)
     instead = "; or score --split validation" if role == "test" else ""
     return DataError(

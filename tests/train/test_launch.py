@@ -1,0 +1,30 @@
+"""The start of a run: what is checked, and announced, in which order."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from tests.properties.families import SENTIMENT
+from tformer_cli.config.compose import compose
+from tformer_cli.errors import DataError
+from tformer_cli.evaluators.text_classification import TextClassificationEvaluator
+from tformer_cli.train.launch import launch
+from tformer_cli.train.log import Console
+
+
+def test_libraries_are_imported_before_the_time_of_preparations_is_taken(tmp_path, monkeypatch):
+    events: list[str] = []
+
+    @contextlib.contextmanager
+    def if_slow(self, line):
+        events.append(f"begins: {line}")
+        yield
+
+    monkeypatch.setattr(Console, "if_slow", if_slow)
+    monkeypatch.setattr(TextClassificationEvaluator, "require", lambda self: events.append("libraries"))
+    config = compose("text/classification", [f"data.path={SENTIMENT}", "data.text=wrong", f"data.cache={tmp_path}"])
+    with pytest.raises(DataError, match="no column 'wrong'"):
+        launch(config, tmp_path / "run", quiet=True)
+    assert [event.partition(" (")[0] for event in events] == ["libraries", "begins: preparing the data"]
