@@ -101,7 +101,8 @@ def jobs_of(experiment: Experiment, scale: Scale, folder: Path, data: Path | Non
         data: folder of its data.
 
     Raises:
-        RunError: if a run folder holds a run with other settings, such as another budget.
+        RunError: if a run folder holds a run with other settings, such as another budget, or one that is older than the
+            run that it starts from.
     """
     paths = {training.name: str(run_path(folder, training)) for training in experiment.trainings}
     jobs = []
@@ -112,6 +113,7 @@ def jobs_of(experiment: Experiment, scale: Scale, folder: Path, data: Path | Non
         jobs.append(replace(job, settings=(*distilled, *job.settings)))
     for job in jobs:
         _check_same(job)
+        _check_newer(job, [other for other in jobs if other.training.name in needs(job)])
     return jobs
 
 
@@ -129,6 +131,22 @@ def _check_same(job: Job) -> None:
     if changed:
         cause = f"{job.run}: a run with other settings: {'; '.join(changed[:3])}"
         raise RunError(cause, "remove it, or choose another folder with --folder")
+
+
+def _check_newer(job: Job, bases: Sequence[Job]) -> None:
+    """Refuse a finished run if one that it needs was trained after it.
+
+    Raises:
+        RunError: naming that one.
+    """
+    for base in bases:
+        if job.finished() and base.finished() and _modified(job) < _modified(base):
+            raise RunError(f"{job.run}: {base.run}, which it needs, was trained after it", f"remove {job.run}")
+
+
+def _modified(job: Job) -> float:
+    """Return when a finished run was trained, in seconds."""
+    return (job.run / RESULT).stat().st_mtime
 
 
 def train(jobs: Sequence[Job], processes: int, say: Callable[[str], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from laboratory.trainings import LOCAL, jobs_of, needs, train
 from tformer_cli.config.compose import compose
 from tformer_cli.draw import Bars
 from tformer_cli.errors import DataError, RunError
+from tformer_cli.runs.folder import RESULT
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(DOCS.glob("lineage*.md"))
@@ -160,6 +162,21 @@ def test_a_student_learns_from_the_translations_of_its_teacher(tmp_path):
     assert distilled[:2] == ["distill", str(first.run)] and distilled[-2] == str(second.text)
     assert trained[0] == "pretrain" and {f"data.path={second.text}", f"tokenizer.path={first.run}"} <= set(trained)
     assert needs(second) == {"teacher-1"} and needs(first) == set()
+
+
+def test_a_run_that_is_older_than_the_one_it_starts_from_is_refused(tmp_path):
+    base, tuned = Training("base", "quickstart/vit", SMALL), Training("tuned", "quickstart/vit", SMALL, start="base")
+    experiment = replace(SAMPLE, trainings=(base, tuned))
+    results = [job.run / RESULT for job in jobs_of(experiment, Scale.full, tmp_path, None)]
+    for seconds, result in enumerate(results):
+        result.parent.mkdir()
+        result.write_text("{}")
+        os.utime(result, (seconds, seconds))
+    jobs_of(experiment, Scale.full, tmp_path, None)
+    os.utime(results[0], (9, 9))
+    cause = f"{tmp_path}/tuned: {tmp_path}/base, which it needs, was trained after it: remove {tmp_path}/tuned"
+    with pytest.raises(RunError, match=re.escape(cause)):
+        jobs_of(experiment, Scale.full, tmp_path, None)
 
 
 def test_an_unknown_experiment_is_answered_with_the_list(capsys):
