@@ -103,6 +103,11 @@ def test_ticks_are_round_and_enclose_all_values(values, expected):
         assert rounded == pytest.approx(expected)
 
 
+def test_a_value_that_is_hardly_beyond_a_tick_needs_no_other():
+    assert ticks([-0.3, 60.2]) == pytest.approx([0, 10, 20, 30, 40, 50, 60])
+    assert ticks([-2.0, 60.2])[0] < 0
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

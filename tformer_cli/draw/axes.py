@@ -13,6 +13,8 @@ from tformer_cli.draw.lettering import text_width
 MARKERS = ("circle", "square", "triangle", "diamond", "cross")
 DASHES = ((), (6, 4), (2, 3), (8, 3, 2, 3))
 MARKER_PIXELS, WIDTH_PIXELS, KEY_PIXELS, MAX_TICKS = 5, 2, 32, 7
+BEYOND = 0.01
+"""Share of the range of values that may lie beyond the outermost ticks: -0.1 needs no tick at -20 below 0."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,13 @@ class Axis:
 
 
 def ticks(values: Sequence[float]) -> list[float]:
-    """Return at most `MAX_TICKS` round numbers that enclose all finite values."""
+    """Return at most `MAX_TICKS` round numbers that enclose all finite values, but for `BEYOND` of their range."""
     low, high = _range(values)
 
     def enclosing(step: float) -> tuple[int, int]:
-        first = math.floor(low / step + 1e-9)
-        return first, max(math.ceil(high / step - 1e-9), first + 1)
+        beyond = BEYOND * (high - low) / step + 1e-9
+        first = math.floor(low / step + beyond)
+        return first, max(math.ceil(high / step - beyond), first + 1)
 
     return _multiples(enclosing, (high - low) / MAX_TICKS, MAX_TICKS)
 
