@@ -157,7 +157,11 @@ def test_the_list_names_each_kind_and_needs_no_run(capsys):
         (["--heads", "1,0-2"], 2, "--heads: '0-2': the first is 1: such as 1,3 or 2-4"),
         (["--heads", "2-1"], 2, "--heads: '2-1' ends before it begins: 1-2"),
         (["--heads", "1,9"], 2, "--heads 9: the model has 2 attention heads: 1 to 2"),
-        (["--query", "walrus"], 2, "--query 'walrus' is not among the positions of the inputs: there are: <s>, a"),
+        (
+            ["--query", "walrus"],
+            2,
+            "--query 'walrus' is not among the positions of the attention layers: there are: <s>, a",
+        ),
         (["--format", "pdf"], 2, "--format: 'pdf' is not one of svg, png, none"),
         (["--split", "dev"], 2, "--split"),
         (["--examples", "101"], 2, OUTSIDE),

@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from tformer_cli.draw import Gallery, HeatMap, Spectrogram, draw, layout, svg
+from tformer_cli.draw import Gallery, HeatMap, Spectrogram, draw, layout, raster, svg
 from tformer_cli.draw.cells import rgb
 from tformer_cli.draw.drawing import BLUE, FONT_PIXELS, ORANGE, Pixels, Rectangle, Text
-from tformer_cli.draw.gallery import CORRECT, IMAGE_PIXELS, WRONG
+from tformer_cli.draw.gallery import CORRECT, HEAT, IMAGE_PIXELS, WRONG
 from tformer_cli.draw.lettering import text_width
 from tformer_cli.draw.spectrogram import MIN_PIXELS, WIDTHS
 
@@ -114,9 +114,30 @@ def test_photographs_are_reduced_smoothly_and_never_stored_larger_than_drawn():
 
 def test_weights_over_an_image_redden_what_is_high_and_darken_what_is_low():
     image = np.full((8, 8, 3), 200, np.uint8)
-    (heated,) = (shape for shape in layout(Gallery([image], [""], [None], [np.array([[0.0, 1.0]])])).shapes)
-    low, high = heated.values[56, 5].astype(int), heated.values[56, -5].astype(int)
-    assert abs(low - 70).max() <= 2 and high[0] > 210 and high[2] < 140
+    picture = Gallery([image], [""], [None], [np.array([[0.0, 1.0]])])
+    stored, heat = (shape.values for shape in layout(picture).shapes if isinstance(shape, Pixels))
+    assert (stored == image).all() and heat.shape == (2, 4, 4)
+    drawn = draw(picture)[8 : 8 + IMAGE_PIXELS, 8 : 8 + IMAGE_PIXELS].astype(int)
+    low, high = drawn[56, 5], drawn[56, -5]
+    assert abs(low - 0.35 * 200).max() <= 4 and abs(high - (0.65 * 200 + 0.35 * HEAT)).max() <= 4
+
+
+def test_half_of_the_largest_weight_is_between():
+    """A heat map with opacity gives p + 0.35 s (HEAT - p), where p = (0.35 + 0.65 s) v, for a pixel v and a share s."""
+    weights = np.repeat(np.repeat([[0.2, 0.1]], 4, 0), 4, 1)
+    picture = Gallery([np.full((8, 8, 3), 200, np.uint8)], [""], [None], [weights])
+    drawn = draw(picture)[8 : 8 + IMAGE_PIXELS, 8 : 8 + IMAGE_PIXELS].astype(int)
+    dimmed = (0.35 + 0.65 * 0.5) * 200
+    assert np.abs(drawn[56, -10] - (dimmed + 0.35 * 0.5 * (HEAT - dimmed))).max() <= 3
+
+
+def test_marks_are_at_their_points():
+    images = [np.zeros((10, 40, 3), np.uint8)] * 2
+    drawing = layout(Gallery(images, ["", ""], [None] * 2, columns=2, marks=[(0.75, 0.5), None]))
+    first, second = (shape.box for shape in drawing.shapes if isinstance(shape, Pixels))
+    (mark,) = (shape for shape in drawing.shapes if isinstance(shape, Rectangle))
+    (left, top, right, bottom), centre = first, ((mark.box[0] + mark.box[2]) / 2, (mark.box[1] + mark.box[3]) / 2)
+    assert centre == (left + 0.75 * (right - left), (top + bottom) / 2) and right < second[0]
 
 
 def test_a_spectrogram_has_an_axis_of_time():
@@ -131,8 +152,11 @@ def test_weights_of_both_signs_are_colours_over_a_pale_image():
     image = np.zeros((2, 2, 3), np.uint8)
     weights = np.array([[1.0, -1.0], [0.0, -0.5]])
     drawing = layout(Gallery([image, image], ["", ""], [None, None], [None, weights], side=2, diverging=True))
-    plain, covered = (shape.values for shape in drawing.shapes if isinstance(shape, Pixels))
-    assert (plain == 0).all()
+    pixels = raster.pixels(drawing).astype(int)
+    plain, _, colours = (shape for shape in drawing.shapes if isinstance(shape, Pixels))
+    left, top, right, bottom = map(int, colours.box)
+    covered = pixels[top:bottom, left:right]
+    assert (plain.values == 0).all() and covered.shape == (2, 2, 3)
     half = np.round((128 + np.array(rgb(ORANGE))) / 2)
     assert covered[0, 0].tolist() == list(rgb(BLUE)) and covered[0, 1].tolist() == list(rgb(ORANGE))
     assert covered[1, 0].tolist() == [128] * 3 and np.abs(covered[1, 1] - half).max() <= 1

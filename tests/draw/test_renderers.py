@@ -130,6 +130,28 @@ def test_svg_follows_the_setting_for_light_and_dark_and_nothing_leaks_into_a_pag
     assert all(f".{name}" in style for name in classes)
 
 
+def test_an_image_that_is_shown_twice_is_stored_once():
+    """In a file by itself with its definition; in a page that defines it only the reference remains."""
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 255, (2, 5, 4, 3), np.uint8)
+    boxes = [(0, 0, 8, 10), (20, 0, 28, 10), (40, 0, 48, 10)]
+    drawing = Drawing(
+        100, 80, [Pixels(box, values.copy()) for box, values in zip(boxes, (first, second, first), strict=True)]
+    )
+    text = vector.svg(drawing)
+    root = ElementTree.fromstring(text)
+    (symbol,) = root.iter(f"{SVG}symbol")
+    assert symbol.get("id") == vector.image_id(first) != vector.image_id(second)
+    assert [use.get("href") for use in root.findall(f"{SVG}use")] == [f"#{vector.image_id(first)}"] * 2
+    assert [use.get("x") for use in root.findall(f"{SVG}use")] == ["0", "40"] and text.count("base64,") == 2
+    assert "pixelated" in str(root.findall(f"{SVG}use")[0].get("style"))
+    images = vector.repeated_images([drawing])
+    assert list(images) == [vector.image_id(first)] and vector.definitions(images) in text
+    assert vector.svg(drawing, images).count("base64,") == 1 and " id=" not in vector.svg(drawing, images)
+    assert vector.repeated_images([Drawing(9, 9, [drawing.shapes[1]])], [second]).keys() == {vector.image_id(second)}
+    assert vector.image_id(first) != vector.image_id(first.reshape(4, 5, 3))  # equal bytes of another shape
+
+
 def test_text_of_any_script_is_real_text_in_svg():
     for text in ("猫がいる", "مرحبا بالعالم!", "שלום", "<&>"):
         assert element(Text((5, 5), text)).text == text

@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.fixtures.recorded_attention import GivenWeights, Model, random_weights, subject_of, tokens
 from tformer_cli.config.schema import AttentionKind
-from tformer_cli.draw import Gallery, HeatMap, HeatMaps, svg
+from tformer_cli.draw import Gallery, HeatMap, HeatMaps, svg, vector
 from tformer_cli.figures import attention, looks
 from tformer_cli.figures.base import Layer, Options
 from tformer_cli.figures.places import marks_of, names_of, number_of
@@ -36,7 +36,7 @@ def translated(options: Options | None = None, heads: int = 2):
 
 
 def viewer_data(subject):
-    match = re.search(r'id="viewer-data">(.*?)</script>', viewer(subject), re.DOTALL)
+    match = re.search(r'id="viewer-data">(.*?)</script>', viewer(subject).html, re.DOTALL)
     return json.loads(match[1]) if match else None
 
 
@@ -101,7 +101,7 @@ def test_weights_of_long_inputs_are_averaged_in_blocks():
     assert len(mean.numbers["keys"]) == 100 and mean.numbers["keys"][:2] == ["w0", "w3"]
     np.testing.assert_allclose(mean.numbers["weights"], 1 / 300, atol=5e-5)
     assert mean.picture.note == "Each cell is the mean of 3 x 3 of the 300 x 300 values."
-    assert viewer(subject) == "" and MOST_POSITIONS < 300
+    assert viewer(subject).html == "" and MOST_POSITIONS < 300
 
 
 def test_each_token_is_drawn_over_the_image_that_it_attends_to():
@@ -121,7 +121,9 @@ def test_maps_of_features_have_the_positions_of_their_cells():
     assert [name for name in figure.numbers["queries"] if name] == ["row 1", "row 2", "row 3", "row 4"]
     assert [name for name in figure.numbers["keys"] if name] == ["row 1", "row 2"]
     (example,) = viewer_data(subject)
-    assert [axis["grid"] for axis in example["axes"]] == [[4, 6], [2, 3]] and example["image"].startswith("data:image")
+    assert [axis["grid"] for axis in example["axes"]] == [[4, 6], [2, 3]]
+    (image,) = viewer(subject).images
+    assert example["image"] == vector.image_id(image) and (image == IMAGE).all()
 
 
 def test_names_and_marks_of_patches_and_frames():

@@ -11,7 +11,7 @@ from tformer_cli.draw import Gallery, HeatMap, Tokens, svg
 from tformer_cli.errors import ConfigError
 from tformer_cli.figures import looks
 from tformer_cli.figures.base import Options
-from tformer_cli.figures.places import check_query, furthest
+from tformer_cli.figures.places import furthest
 from tformer_cli.inspectors.base import Axis
 
 IMAGE = np.full((64, 96, 1), 90, np.uint8)
@@ -90,8 +90,7 @@ def test_points_of_an_image_have_a_column_and_layers_a_row():
     np.testing.assert_allclose(figure.picture.weights[4 + 2], weights[1].mean(0)[5, 1:].reshape(2, 3))
     assert figure.numbers["layers"] == [1, 2] and figure.numbers["weights"].shape == (2, 4, 2, 3)
     np.testing.assert_allclose(figure.numbers["weights"][1, 2], figure.picture.weights[4 + 2], atol=5e-5)
-    first, second = figure.picture.images[:2]
-    assert not (first == looks.POINT_COLOUR).all(-1).any() and tuple(second[16, 16]) == looks.POINT_COLOUR
+    assert figure.picture.marks == [None, (16 / 96, 16 / 64), (48 / 96, 48 / 64), (80 / 96, 48 / 64)] * 2
     (chosen,) = looks.draw(subject_of(model, Options(query="row 1, column 3"), encoder=PATCHES, image=IMAGE))
     np.testing.assert_allclose(chosen.picture.weights[0], weights[0].mean(0)[3, 1:].reshape(2, 3))
     assert "<svg" in svg(chosen.picture)
@@ -125,20 +124,24 @@ def test_layers_of_feature_maps_of_different_sizes_have_figures_of_their_own():
 def test_a_query_of_feature_maps_is_drawn_in_the_maps_that_have_it_and_refused_if_none_has():
     weights = [random_weights(2, 1, *size) for size in ((24, 6), (96, 24))]
     model = Model(*(GivenWeights(given, AttentionKind.encoder) for given in weights))
-    (figure,) = looks.draw(subject_of(model, Options(query="Row 5, column 12"), image=IMAGE))
+    subject = subject_of(model, Options(query="Row 5, column 12"), image=IMAGE)
+    looks.check_query(subject)
+    (figure,) = looks.draw(subject)
     np.testing.assert_allclose(figure.picture.weights[0], weights[1][0, 4 * 12 + 11].reshape(4, 6))
-    with pytest.raises(
-        ConfigError, match="--query 'row 9, column 1' is not among the positions of the layers"
-    ) as error:
-        list(looks.draw(subject_of(model, Options(query="row 9, column 1"), image=IMAGE)))
+    with pytest.raises(ConfigError, match="--query 'row 9, column 1' is not among the positions") as error:
+        looks.check_query(subject_of(model, Options(query="row 9, column 1"), image=IMAGE))
     assert error.value.remedy.startswith("there are: row 1, column 1, row 1, column 2, ")
 
 
 def test_a_query_that_is_not_there_is_refused_with_those_that_are():
-    subject = subject_of(
-        Model(), encoder=tokens("the old cat </s>"), decoder=tokens("<s> die"), outputs=["die", "</s>"]
-    )
-    check_query("Die", subject.examples)
-    with pytest.raises(ConfigError, match="--query 'dog' is not among the positions") as error:
-        check_query("dog", subject.examples)
+    sizes = {AttentionKind.encoder: (4, 4), AttentionKind.decoder: (2, 2), AttentionKind.cross: (2, 4)}
+    layers = [GivenWeights(random_weights(0, 1, *size), kind) for kind, size in sizes.items()]
+    parts = {"encoder": tokens("the old cat </s>"), "decoder": tokens("<s> die"), "outputs": ["die", "</s>"]}
+    looks.check_query(subject_of(Model(*layers), Options(query="Die"), **parts))
+    with pytest.raises(ConfigError, match="--query 'dog' is not among the positions of the attention layers") as error:
+        looks.check_query(subject_of(Model(*layers), Options(query="dog"), **parts))
     assert "the, old, cat, </s>, <s>, die" in str(error.value.remedy)
+    cross = Model(layers[-1])  # of a recurrent encoder, whose words attend to nothing
+    with pytest.raises(ConfigError, match="--query 'cat'") as error:
+        looks.check_query(subject_of(cross, Options(query="cat"), **parts))
+    assert error.value.remedy == "there are: die, </s>"

@@ -41,7 +41,7 @@ def test_layers_without_a_chosen_head_are_left_out():
         assert figures and all("decoder" not in figure.name for figure in figures)
         for figure in figures:
             assert all(np.isfinite(np.asarray(figure.numbers.get(name, 0))).all() for name in ("weights", "distance"))
-    assert "encoder, layer 1" in viewer(subject)
+    assert "encoder, layer 1" in viewer(subject).html
 
 
 def test_weights_that_are_not_kept_are_recorded_for_as_many_layers_as_fit(monkeypatch):

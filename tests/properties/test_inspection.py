@@ -61,7 +61,7 @@ def test_figures_of_attention_are_drawn_for_each_family_that_has_them(subject):
             assert svg(figure.picture).startswith("<svg") and figure.name not in names
             names.add(figure.name)
             json.dumps(plain(figure.numbers), allow_nan=False)
-        assert bool(kind.widget(subject)) == (module is attention and not reason)
+        assert bool(kind.widget(subject).html) == (module is attention and not reason)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def subject_of(
     """
     from tformer_cli.evaluators.base import Scoring
     from tformer_cli.figures.base import Subject, attention_layers, check_numbers
-    from tformer_cli.figures.places import check_query
+    from tformer_cli.figures.looks import check_query
     from tformer_cli.figures.vectors import check_senses
     from tformer_cli.predictors.text import TextPredictor
 
@@ -113,15 +113,15 @@ def subject_of(
     elif count:
         needed = bool(explicit or options.query or options.senses)
         examples, reason = _examples_of_split(opened, split, count, needed, report)
-    if options.query:
-        check_query(options.query, examples)
 
     @cache
     def rows() -> Sequence[Any]:
         report(f"predictions of the {split} split ...")
         return opened.evaluate(split, Scoring(predictions=True, samples=0, thorough=False)).predictions
 
-    return Subject(opened.model, inspector, examples, options, texts, rows, report, split), reason
+    subject = Subject(opened.model, inspector, examples, options, texts, rows, report, split)
+    check_query(subject)
+    return subject, reason
 
 
 def _examples_of_split(opened: Opened, split: str, count: int, needed: bool, report: Any) -> tuple[list[Example], str]:

@@ -1,4 +1,7 @@
-"""Images with captions in a grid, perhaps with a heat map over each."""
+"""Images with captions in a grid, perhaps with a heat map over each.
+
+A heat map is an image of its own, partly transparent, so that one image under many heat maps is stored once.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tformer_cli.draw.cells import scale_for
-from tformer_cli.draw.drawing import FONT_PIXELS, MARGIN, Box, Drawing, Pixels, Rectangle, Shape, Text
+from tformer_cli.draw.drawing import FONT_PIXELS, MARGIN, Box, Drawing, Pixels, Point, Rectangle, Shape, Text
 from tformer_cli.draw.lettering import notes_below, printable, shortened, title_lines
 
 IMAGE_PIXELS, FRAME_PIXELS, GAP_PIXELS, MAX_IMAGES = 112, 4, 8, 256
 CORRECT, WRONG = "#2E7D32", "#C62828"
 HEAT = np.array((255, 80, 0.0))
+HEAT_FINER = 2
+"""Factor by which a stored heat map is finer than its weights; drawing it blends its pixels further."""
+STORED_PIXELS = 256
+"""Longest side of a stored image that has heat maps, which readers may see larger than it is in the gallery."""
+MARK_PIXELS, MARK, MARK_OUTLINE = 7, "#00FFFF", "#000000"
 
 
 @dataclass
@@ -32,6 +40,8 @@ class Gallery:
         side: length of the longer side of each image in the drawing, in pixels.
         diverging: whether the heat maps have both signs: blue above 0 and orange below, over the image in pale grey;
             each has a scale of its own.
+        marks: point of each image, as shares of its width and height, that a cyan square marks, None: that image has
+            none; empty: no image has one.
     """
 
     images: list[np.ndarray]
@@ -43,6 +53,7 @@ class Gallery:
     note: str = ""
     side: int = IMAGE_PIXELS
     diverging: bool = False
+    marks: Sequence[Point | None] = field(default_factory=list)
 
 
 def layout(picture: Gallery) -> Drawing:
@@ -62,12 +73,10 @@ def layout(picture: Gallery) -> Drawing:
         if correct is not None:
             box = (left, top, left + cell, top + cell_height)
             shapes.append(Rectangle(box, outline=CORRECT if correct else WRONG, width=FRAME_PIXELS))
-        middle = (left + cell / 2, top + cell_height / 2)
-        weights = picture.weights[number] if picture.weights else None
-        shapes.append(_image(picture.images[number], weights, middle, picture.side, diverging=picture.diverging))
+        shapes += _image(picture, number, (left + cell / 2, top + cell_height / 2))
         for index, line in enumerate(caption):
             place = (left + cell / 2, top + cell_height + 2 + (index + 0.5) * FONT_PIXELS)
-            shapes += [Text(place, shortened(line, cell), "middle")] if line else []
+            shapes += [Text(place, shortened(line, step[0] - 2), "middle")] if line else []
     bottom = above - (-count // columns) * step[1]
     notes = [picture.note] if picture.note else []
     if count < len(picture.images):
@@ -77,48 +86,61 @@ def layout(picture: Gallery) -> Drawing:
 
 
 def _size(image: np.ndarray, side: int) -> tuple[int, int]:
-    """Return width and height of an image in the drawing, in pixels: its longer side has `side`."""
+    """Return the width and height of an image whose longer side has a number of pixels."""
     height, width = (max(1, round(length * side / max(image.shape[:2]))) for length in image.shape[:2])
     return width, height
 
 
-def _image(
-    image: np.ndarray, weights: np.ndarray | None, middle: tuple[float, float], side: int, *, diverging: bool
-) -> Pixels:
-    """Return an image around a point; one that is larger than its place is reduced, so that it takes little space."""
+def reduced(image: np.ndarray, side: int) -> np.ndarray:
+    """Return an image in colour, (height, width, 3), whose longer side has at most a number of pixels."""
     from PIL import Image
 
     values = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
+    if max(image.shape[:2]) <= side:
+        return values
+    return np.asarray(Image.fromarray(values).resize(_size(image, side), Image.Resampling.LANCZOS))
+
+
+def _image(picture: Gallery, number: int, middle: Point) -> list[Shape]:
+    """Return an image around a point, its heat map, and its mark."""
+    image, side = picture.images[number], picture.side
+    values = reduced(image, max(side, STORED_PIXELS) if picture.weights else side)
     width, height = _size(image, side)
-    if max(image.shape[:2]) > side:
-        values = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.LANCZOS))
-    elif weights is not None:
-        values = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.NEAREST))
-    if weights is not None:
-        values = _signed(values, weights) if diverging else _heated(values, weights)
     left, top = math.floor(middle[0] - width / 2), math.floor(middle[1] - height / 2)
     box: Box = (left, top, left + width, top + height)
-    return Pixels(box, values)
+    pixelated = max(values.shape[:2]) <= side
+    weights = picture.weights[number] if picture.weights else None
+    if weights is None:
+        shapes: list[Shape] = [Pixels(box, values, pixelated)]
+    elif picture.diverging:
+        colours = scale_for([weights], diverging=True).colours(weights)
+        shapes = [Pixels(box, _pale(values), pixelated), Pixels(box, colours)]
+    else:
+        shapes = [Pixels(box, values, pixelated), Pixels(box, _heat(weights), pixelated=False)]
+    mark = picture.marks[number] if picture.marks else None
+    if mark is not None:
+        x, y, half = left + mark[0] * width, top + mark[1] * height, MARK_PIXELS / 2
+        shapes.append(Rectangle((x - half, y - half, x + half, y + half), fill=MARK, outline=MARK_OUTLINE))
+    return shapes
 
 
-def _signed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Cover an image in pale grey with the colours of weights of both signs; weights of 0 leave it as it is."""
-    from PIL import Image
-
-    colours = scale_for([weights], diverging=True).colours(weights)
-    enlarged = Image.fromarray(colours).resize((values.shape[1], values.shape[0]), Image.Resampling.NEAREST)
-    over = np.asarray(enlarged, np.float64)
-    grey = 128 + values.astype(np.float64).mean(-1, keepdims=True) / 2
-    opacity = over[..., 3:] / 255
-    return (grey * (1 - opacity) + over[..., :3] * opacity).round().astype(np.uint8)
+def _pale(values: np.ndarray) -> np.ndarray:
+    """Return an image in pale grey."""
+    return (128 + values.astype(np.float64).mean(-1, keepdims=True) / 2).round().astype(np.uint8).repeat(3, axis=-1)
 
 
-def _heated(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Blend an image with a heat map of weights: low weights darken the image, high ones add red."""
+def _heat(weights: np.ndarray) -> np.ndarray:
+    """Return the colours of weights over an image, (rows, columns, 4): low ones darken it, high ones add red.
+
+    A weight that is a share s of the largest one turns a pixel v into
+
+        p + 0.35 s (HEAT - p),  p = (0.35 + 0.65 s) v.
+    """
     from PIL import Image
 
     share = np.nan_to_num(255 * weights / max(float(np.nanmax(weights)), 1e-12)).clip(0, 255).astype(np.uint8)
-    size = (values.shape[1], values.shape[0])
-    shares = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.BICUBIC), np.float64)[..., None] / 255
-    pixels = values.astype(np.float64) * (0.35 + 0.65 * shares)
-    return (pixels + 0.35 * shares * (HEAT - pixels)).clip(0, 255).astype(np.uint8)
+    rows, columns = weights.shape
+    finer = Image.fromarray(share).resize((HEAT_FINER * columns, HEAT_FINER * rows), Image.Resampling.BICUBIC)
+    shares = np.asarray(finer, np.float64)[..., None] / 255
+    opacity = 1 - (0.35 + 0.65 * shares) * (1 - 0.35 * shares)
+    return np.concatenate((0.35 * shares * HEAT / opacity, 255 * opacity), -1).round().clip(0, 255).astype(np.uint8)

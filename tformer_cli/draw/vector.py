@@ -1,15 +1,19 @@
 """Drawings as SVG, for files and for pages that contain them.
 
 Colours follow the reader's light or dark setting. Programs that know no style sheets use the light colours, which each
-element has as an attribute. All classes begin with `tf-`, and no element has an id, so that several drawings fit into
-one page.
+element has as an attribute. All classes and ids begin with `tf-`. Only images that are shown more than once have an id,
+which depends on their pixels alone: several drawings fit into one page, which stores each of their images once.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+
+import numpy as np
 
 from tformer_cli.draw.drawing import (
     FONT_PIXELS,
@@ -44,8 +48,50 @@ STYLE = (
 )
 
 
-def svg(drawing: Drawing) -> str:
-    """Return a drawing as SVG."""
+def image_id(values: np.ndarray) -> str:
+    """Return the id of an image, which depends on its pixels alone."""
+    return f"tf-{hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()[:16]}"
+
+
+def repeated_images(drawings: Iterable[Drawing], others: Iterable[np.ndarray] = ()) -> dict[str, np.ndarray]:
+    """Return the images that are shown more than once, by their ids.
+
+    Args:
+        drawings: the drawings of a page or a file.
+        others: images that the page shows elsewhere; they are among the results even if no drawing has them.
+    """
+    images = [shape.values for drawing in drawings for shape in drawing.shapes if isinstance(shape, Pixels)]
+    elsewhere = {image_id(values): values for values in others}
+    names = [image_id(values) for values in images]
+    counts = Counter(names)
+    return elsewhere | {name: values for name, values in zip(names, images, strict=True) if counts[name] > 1}
+
+
+def definitions(images: Mapping[str, np.ndarray]) -> str:
+    """Return images by their ids as an element of SVG that shows nothing by itself; empty: there are none."""
+    symbols = []
+    for name, values in images.items():
+        sides = _numbers(width=values.shape[1], height=values.shape[0])
+        box = f'viewBox="0 0 {values.shape[1]} {values.shape[0]}" preserveAspectRatio="none"'
+        symbols.append(f'<symbol id="{name}" {box}><image {sides} href="{image_address(values)}"/></symbol>')
+    return f"<defs>{''.join(symbols)}</defs>" if symbols else ""
+
+
+def image_address(values: np.ndarray) -> str:
+    """Return an image as an address that contains it."""
+    return f"data:image/png;base64,{base64.b64encode(png(values)).decode()}"
+
+
+def svg(drawing: Drawing, defined: Container[str] | None = None) -> str:
+    """Return a drawing as SVG.
+
+    Args:
+        drawing: the drawing.
+        defined: ids of the images that the page of the drawing defines, see `definitions`; None: the drawing is a file
+            by itself, which defines those that it shows more than once.
+    """
+    images = repeated_images([drawing]) if defined is None else {}
+    defined = images if defined is None else defined
     name = html.escape(drawing.description)
     size = f'width="{drawing.width}" height="{drawing.height}" viewBox="0 0 {drawing.width} {drawing.height}"'
     font = f'font-family="{FONTS}" font-size="{FONT_PIXELS}"'
@@ -55,8 +101,9 @@ def svg(drawing: Drawing) -> str:
         *([f"<title>{name}</title>"] if name else []),
         STYLE,
         f'<rect width="100%" height="100%" {_paint("fill", "background")}/>',
+        *([definitions(images)] if images else []),
     ]
-    lines += map(_element, drawing.shapes)
+    lines += [_element(shape, defined) for shape in drawing.shapes]
     return "\n".join([*lines, "</svg>", ""])
 
 
@@ -80,8 +127,8 @@ def _corners(points: Sequence[Point]) -> str:
     return " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
 
 
-def _element(shape: Shape) -> str:
-    """Return a shape as an element of SVG."""
+def _element(shape: Shape, defined: Container[str]) -> str:
+    """Return a shape as an element of SVG, given the ids of the images that need no repetition."""
     match shape:
         case Line():
             return _line(shape)
@@ -93,11 +140,8 @@ def _element(shape: Shape) -> str:
             return _rectangle(shape)
         case Text():
             return _text(shape)
-        case Pixels((left, top, right, bottom), values, pixelated):
-            data = base64.b64encode(png(values)).decode()
-            style = ' style="image-rendering:pixelated"' if pixelated else ""
-            sides = _numbers(x=left, y=top, width=right - left, height=bottom - top)
-            return f'<image {sides} preserveAspectRatio="none"{style} href="data:image/png;base64,{data}"/>'
+        case Pixels():
+            return _pixels(shape, defined)
 
 
 def _line(shape: Line) -> str:
@@ -131,6 +175,17 @@ def _rectangle(shape: Rectangle) -> str:
         paint = _paint("stroke", shape.outline)
         elements.append(f'<rect {sides} fill="none" {paint}{wide} shape-rendering="crispEdges"/>')
     return "".join(elements)
+
+
+def _pixels(shape: Pixels, defined: Container[str]) -> str:
+    """Return an image, or a reference to it if its id is among the given ones."""
+    left, top, right, bottom = shape.box
+    attributes = _numbers(x=left, y=top, width=right - left, height=bottom - top)
+    attributes += ' style="image-rendering:pixelated"' if shape.pixelated else ""
+    name = image_id(shape.values)
+    if name in defined:
+        return f'<use {attributes} href="#{name}"/>'
+    return f'<image {attributes} preserveAspectRatio="none" href="{image_address(shape.values)}"/>'
 
 
 def _text(shape: Text) -> str:

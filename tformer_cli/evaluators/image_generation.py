@@ -28,7 +28,7 @@ from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Gallery, Picture
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, spread
-from tformer_cli.figures.attention import last_layer
+from tformer_cli.figures.attention import last_layer, on_grid
 from tformer_cli.figures.looks import Look, points_of
 from tformer_cli.inspectors.images import ImageGenerationInspector
 from tformer_cli.metrics.images import Moments, frechet_distance, relative_spread
@@ -212,7 +212,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
     def pictures(self, model: Any) -> dict[str, Picture]:
         """Return the attention of a few points of generated images, if the generator has attention."""
         labels = max(1, len(self.data.output_names))
-        images, captions, maps = [], [], []
+        images, captions, maps, marks = [], [], [], []
         for number in range(ATTENDING):
             example = self.inspector.example(model, number, number % labels)
             last = last_layer(model, example, AttentionKind.encoder)
@@ -221,11 +221,12 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
             layer, weights = last
             look = Look.of(example, [layer], weights.mean(0)[None])
             for query in points_of(look.queries, QUERIES):
-                image, heat = look.heated(0, query)
-                images.append(image)
+                images.append(example.image)
                 captions.append(look.names[query])
-                maps.append(heat)
-        return {"attention": Gallery(images, captions, [None] * len(images), maps, columns=2 * len(QUERIES))}
+                maps.append(on_grid(look.weights[0, query], look.keys))
+                marks.append(look.point_of(query))
+        columns = 2 * len(QUERIES)
+        return {"attention": Gallery(images, captions, [None] * len(images), maps, columns=columns, marks=marks)}
 
     # --- scores ---
 

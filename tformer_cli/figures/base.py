@@ -259,6 +259,19 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Widget:
+    """HTML above the figures of a kind, which readers can operate.
+
+    Attributes:
+        html: the HTML; empty: there is none.
+        images: images that it shows, uint8 (height, width, 3); the page stores each once, under `vector.image_id`.
+    """
+
+    html: str = ""
+    images: Sequence[np.ndarray] = ()
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind of figures.
 
@@ -268,7 +281,7 @@ class Kind:
         about: what is drawn, and how to read it.
         formula: what is computed.
         source: paper, with section, equation or figure.
-        widget: function that returns HTML above the figures, which readers can operate; empty: none.
+        widget: function that returns what is above the figures.
         draw: function that yields the figures of a subject.
         missing: function that returns the reason why a subject has no such figure; empty: it has some.
         explicit: whether the figures are drawn only if they are named, since they take long.
@@ -283,7 +296,7 @@ class Kind:
     missing: Callable[[Subject], str]
     formula: str = ""
     source: str = ""
-    widget: Callable[[Subject], str] = lambda subject: ""
+    widget: Callable[[Subject], Widget] = lambda subject: Widget()
     explicit: bool = False
     of_model: bool = False
     of_split: bool = False

@@ -13,6 +13,8 @@ import numpy as np
 
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Gallery, HeatMap, TokenRow, Tokens
+from tformer_cli.draw.drawing import Point
+from tformer_cli.errors import ConfigError
 from tformer_cli.figures.attention import DECIMALS, bounded, drawn_maps, on_grid, sentences
 from tformer_cli.figures.base import MEAN, Figure, Kind, Layer, Subject, needs_attention
 from tformer_cli.figures.places import (
@@ -23,16 +25,15 @@ from tformer_cli.figures.places import (
     number_of,
     query_names,
     uniform_note,
-    unknown_query,
 )
 from tformer_cli.inspectors.base import Axis, Example
 
 MOST_LAYERS, MOST_TOKENS, MOST_FRAMES = 6, 256, 512
 """Maximum numbers of layers over an image, of drawn tokens and of drawn frames."""
+LISTED = 12
+"""Maximum number of positions that an error lists."""
 POINTS = ((0.25, 0.25), (0.5, 0.5), (0.75, 0.75))
 """Query points of an image, as shares of height and width."""
-POINT_COLOUR = (0, 255, 255)
-"""Colour of a query point, since heat maps are red."""
 
 
 @dataclass
@@ -61,9 +62,7 @@ class Look:
     def of(cls, example: Example, layers: list[Layer], weights: np.ndarray, heads: str = MEAN) -> Look:
         """Return the attention of an input in layers of one kind from their weights, averaged over heads, (L, Q, K)."""
         queries, keys = axes_of(example, layers[0], weights.shape)
-        is_cross = layers[0].kind is AttentionKind.cross
-        names = query_names(example, layers[0], queries) if is_cross else names_of(queries)
-        return cls(example, layers, weights, queries, keys, names, heads)
+        return cls(example, layers, weights, queries, keys, query_names(example, layers[0], queries), heads)
 
     @property
     def kind(self) -> str:
@@ -79,12 +78,13 @@ class Look:
         """Return the query that the user asks for, or the one that looks furthest; None: it is not among them."""
         return number_of(self.names, query) if query else furthest(self.weights, self.queries, self.keys, self.names)
 
-    def heated(self, layer: int, query: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the image with the query's point, and its weights over the image, for the given index of a layer."""
+    def point_of(self, query: int) -> Point | None:
+        """Return where a query is in the image, as shares of its width and height; None: it has no place there."""
         image = self.example.image
-        assert image is not None
-        image = marked(image, self.queries, query) if self.queries.grid is not None else image
-        return image, on_grid(self.weights[layer, query], self.keys)
+        if image is None or self.queries.grid is None or not self.queries.placed[query]:
+            return None
+        row, column = self.queries.coordinates[query]
+        return column / image.shape[1], row / image.shape[0]
 
 
 def looks_of(subject: Subject, example: Example) -> Iterator[Look]:
@@ -98,16 +98,6 @@ def looks_of(subject: Subject, example: Example) -> Iterator[Look]:
             titles = {subject.heads_title(layer) for layer in layers}
             heads = titles.pop() if len(titles) == 1 else MEAN
             yield Look.of(example, layers, np.stack([weights for _, weights in given]), heads)
-
-
-def marked(image: np.ndarray, axis: Axis, number: int) -> np.ndarray:
-    """Return an image (H, W, C) in colour with a square at the centre of a patch; without one for [class]."""
-    result = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image.copy()
-    if axis.placed[number]:
-        half = min(image.shape[:2]) // 64
-        row, column = (int(place) for place in axis.coordinates[number])
-        result[max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1] = POINT_COLOUR
-    return result
 
 
 def points_of(axis: Axis, points: Sequence[tuple[float, float]] = POINTS) -> list[int]:
@@ -125,17 +115,16 @@ def shown_layers(look: Look) -> list[int]:
 
 def over_image(look: Look, numbers: list[int]) -> Gallery:
     """Return a row of images for each layer, with a column for each query; of one query, the layers are a row."""
-    shown = shown_layers(look)
-    images, captions, maps = [], [], []
-    for place in shown:
-        for number in numbers:
-            image, heat = look.heated(place, number)
-            images.append(image)
-            captions.append(f"{look.rows[place]}\n{look.names[number]}")
-            maps.append(heat)
+    shown, image = shown_layers(look), look.example.image
+    assert image is not None
+    cells = [(place, number) for place in shown for number in numbers]
+    captions = [f"{look.rows[place]}\n{look.names[number]}" for place, number in cells]
+    maps = [on_grid(look.weights[place, number], look.keys) for place, number in cells]
+    marks = [look.point_of(number) for _, number in cells]
     note = f"{len(shown)} of {len(look.layers)} layers are drawn." if len(shown) < len(look.layers) else ""
     across = len(numbers) if len(numbers) > 1 else len(shown)
-    return Gallery(images, captions, [None] * len(maps), maps, columns=across, note=note)
+    images = [image] * len(maps)
+    return Gallery(images, captions, [None] * len(maps), maps, columns=across, note=note, marks=marks)
 
 
 def over_tokens(look: Look, number: int) -> Tokens:
@@ -166,27 +155,37 @@ def over_time(look: Look, number: int) -> HeatMap:
     return bounded(picture, MOST_FRAMES)  # pyright: ignore[reportReturnType]  # of the same kind
 
 
-def draw(subject: Subject) -> Iterator[Figure]:
-    """Yield a figure for each example and kind of layers.
+def check_query(subject: Subject) -> None:
+    """Refuse a query that no attention layer has for any input, before figures are drawn.
 
     Raises:
-        ConfigError: if the user asks for a query that no layer has; those of feature maps are known from the layers.
+        ConfigError: if the user asks for one.
     """
-    query, positions, is_drawn = subject.options.query, dict[str, None](), False
+    query, names = subject.options.query, dict[str, None]()
+    if not query:
+        return
+    for example in subject.examples:
+        for look in looks_of(subject, example):
+            names |= dict.fromkeys(look.names)
+    if names and number_of(list(names), query) is None:
+        listed = ", ".join(list(names)[:LISTED]) + (", ..." if len(names) > LISTED else "")
+        cause = f"--query {query!r} is not among the positions of the attention layers"
+        raise ConfigError(cause, f"there are: {listed}")
+
+
+def draw(subject: Subject) -> Iterator[Figure]:
+    """Yield a figure for each example and kind of layers that has the user's query; see `check_query`."""
+    query = subject.options.query
     for count, example in enumerate(subject.examples, 1):
         names: set[str] = set()
         for look in looks_of(subject, example):
-            positions |= dict.fromkeys(look.names)
             number = look.number_of(query)
             if number is None:
                 continue
-            is_drawn = True
             name = f"looks-{count}-{look.kind}"
             name = name if name not in names else f"{name}-{len(names) + 1}"
             names.add(name)
             yield figure_of(name, look, number, chosen=bool(query))
-    if query and positions and not is_drawn:
-        raise unknown_query(query, list(positions), "the layers")
 
 
 def figure_of(name: str, look: Look, number: int, *, chosen: bool) -> Figure:

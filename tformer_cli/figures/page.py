@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tformer_cli.draw import Picture, layout, vector
-from tformer_cli.figures.base import Figure, Kind
+from tformer_cli.figures.base import Figure, Kind, Widget
 
 DIGITS = 5
 """Significant digits of the numbers in JSON."""
@@ -26,13 +26,13 @@ class Section:
         kind: the kind.
         figures: its figures.
         missing: the reason why there are none.
-        widget: HTML above the figures, see `Kind.widget`.
+        widget: what is above the figures.
     """
 
     kind: Kind
     figures: list[Figure] = field(default_factory=list)
     missing: str = ""
-    widget: str = ""
+    widget: Widget = field(default_factory=Widget)
 
     @property
     def by_example(self) -> list[tuple[str, list[Figure]]]:
@@ -44,7 +44,7 @@ class Section:
 
 
 def html(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section], formats: Sequence[str]) -> str:
-    """Return the page.
+    """Return the page, which stores each image once.
 
     Args:
         title: its heading.
@@ -57,16 +57,18 @@ def html(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Sectio
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tformer_cli.figures", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-
-    def as_svg(picture: Picture) -> tuple[str, int]:
-        drawing = layout(untitled(picture))
-        return jinja2.utils.markupsafe.Markup(vector.svg(drawing)), drawing.width
-
-    environment.globals["as_svg"] = as_svg
-    template = environment.get_template("page.html")
     drawn = [section for section in sections if section.figures]
     missing = [section for section in sections if not section.figures]
-    return template.render(title=title, facts=facts, sections=drawn, missing=missing, formats=formats)
+    drawings = {figure.name: layout(untitled(figure.picture)) for section in drawn for figure in section.figures}
+    images = vector.repeated_images(drawings.values(), [image for section in drawn for image in section.widget.images])
+
+    def as_svg(name: str) -> tuple[str, int]:
+        return vector.svg(drawings[name], images), drawings[name].width
+
+    environment.globals["as_svg"] = as_svg
+    return environment.get_template("page.html").render(
+        title=title, facts=facts, sections=drawn, missing=missing, formats=formats, images=vector.definitions(images)
+    )
 
 
 def untitled(picture: Picture) -> Picture:

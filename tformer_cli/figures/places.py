@@ -13,15 +13,12 @@ import numpy as np
 from tformer_cli.analysis.attention import evenness
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw.axes import inner_ticks
-from tformer_cli.errors import ConfigError
 from tformer_cli.figures.base import Layer, token_names
 from tformer_cli.inspectors.base import Axis, Example
 from tformer_cli.inspectors.images import grid_of
 
 MARKS = 12
 """Maximum number of marks on an axis of times."""
-LISTED = 12
-"""Maximum number of positions that an error lists."""
 ALMOST_UNIFORM = 0.95
 """Evenness of weights from which a caption says that they are almost uniform."""
 
@@ -100,32 +97,6 @@ def number_of(names: Sequence[str], query: str) -> int | None:
         if fold(query) in folded:
             return folded.index(fold(query))
     return None
-
-
-def check_query(query: str, examples: Sequence[Example]) -> None:
-    """Refuse a query that is the name of no position of any example.
-
-    Raises:
-        ConfigError: if it is.
-    """
-    names: dict[str, None] = {}
-    for example in examples:
-        for axis in (example.encoder, example.decoder, Axis.of_tokens(example.outputs)):
-            names |= dict.fromkeys(names_of(axis) if axis is not None else ())
-    if names and number_of(list(names), query) is None:
-        raise unknown_query(query, list(names), "the inputs")
-
-
-def unknown_query(query: str, names: Sequence[str], owner: str) -> ConfigError:
-    """Return the error that a query is the name of no position.
-
-    Args:
-        query: what the user asks for.
-        names: the names of the positions.
-        owner: what the positions belong to.
-    """
-    listed = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
-    return ConfigError(f"--query {query!r} is not among the positions of {owner}", f"there are: {listed}")
 
 
 def furthest(weights: np.ndarray, queries: Axis, keys: Axis, names: Sequence[str]) -> int:

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from tformer_cli.config.schema import AttentionKind
-from tformer_cli.draw import png
-from tformer_cli.figures.base import Layer, Subject
+from tformer_cli.draw.gallery import STORED_PIXELS, reduced
+from tformer_cli.draw.vector import image_id
+from tformer_cli.figures.base import Layer, Subject, Widget
 from tformer_cli.figures.places import axes_of, furthest, names_of, number_of, query_names
 from tformer_cli.inspectors.base import Axis, Example
 
-MOST_POSITIONS, MOST_BYTES, IMAGE_PIXELS = 256, 1_000_000, 256
-"""Largest number of queries or keys, bytes of all weights, and the longest side of an image in the viewer."""
+MOST_POSITIONS, MOST_BYTES = 256, 1_000_000
+"""Largest number of queries or keys, and bytes of all weights in the viewer."""
 
 
 @dataclass
@@ -30,11 +31,13 @@ class Contents:
 
     Attributes:
         examples: the inputs with their layers, for JSON.
+        images: the images of the inputs, which the page stores.
         notes: what is left out.
         free: bytes that are left.
     """
 
     examples: list[dict[str, Any]] = field(default_factory=list)
+    images: list[np.ndarray] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     free: int = MOST_BYTES
 
@@ -64,7 +67,9 @@ class Contents:
         for entry, layer, alike in entries:
             entry["query"] = first_query(subject, example, layer, np.stack(alike))
         if layers:
-            image = "" if example.image is None else _image(example.image)
+            images = [] if example.image is None else [reduced(example.image, STORED_PIXELS)]
+            image = image_id(images[0]) if images else ""
+            self.images += images
             self.examples.append({"name": example.name, "image": image, "axes": axes, "layers": layers})
 
 
@@ -88,19 +93,19 @@ def encoded_size(weights: np.ndarray) -> int:
     return 4 * -(-weights.size // 3)
 
 
-def viewer(subject: Subject) -> str:
-    """Return the viewer as HTML; empty if nothing fits into it."""
+def viewer(subject: Subject) -> Widget:
+    """Return the viewer; empty if nothing fits into it."""
     import jinja2
 
     contents = Contents()
     for example in subject.examples:
         contents.add(subject, example)
     if not contents.examples:
-        return ""
+        return Widget()
     loader = jinja2.PackageLoader("tformer_cli.figures", ".")
     template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True).get_template("viewer.html")
     text = json.dumps(contents.examples, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return template.render(data=text, notes=list(contents.notes))
+    return Widget(template.render(data=text, notes=list(contents.notes)), contents.images)
 
 
 def _layer(layer: Layer, example: Example, weights: np.ndarray, axes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -121,15 +126,3 @@ def _layer(layer: Layer, example: Example, weights: np.ndarray, axes: list[dict[
 def _axis(axis: Axis, names: list[str]) -> dict[str, Any]:
     """Return the positions of an axis for JSON."""
     return {"names": names, "grid": axis.grid, "before": int((~axis.placed).sum()), "unit": axis.unit}
-
-
-def _image(image: np.ndarray) -> str:
-    """Return an image as the address of its contents."""
-    from PIL import Image
-
-    values = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image
-    share = IMAGE_PIXELS / max(values.shape[:2])
-    if share < 1:
-        height, width = (max(1, round(size * share)) for size in values.shape[:2])
-        values = np.asarray(Image.fromarray(values).resize((width, height)))
-    return f"data:image/png;base64,{base64.b64encode(png(values)).decode()}"
