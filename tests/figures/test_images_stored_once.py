@@ -37,11 +37,11 @@ def captioned(**parts) -> Subject:
     return subject_of(model, encoder=PATCHES, image=IMAGE, **words, **parts)
 
 
-def page_of(subject: Subject) -> str:
+def page_of(subject: Subject, names: tuple[str, ...] = ("attention", "looks", "rollout")) -> str:
     sections = [
         Section(kind, list(kind.draw(subject)), widget=kind.widget(subject))
         for kind in kinds().values()
-        if kind.name in ("attention", "looks", "rollout") and not kind.missing(subject)
+        if kind.name in names and not kind.missing(subject)
     ]
     return html("A page", [], sections, ())
 
@@ -60,14 +60,18 @@ def test_a_page_stores_each_image_once():
     assert len(used) > 10 + 4 and all(text.count(f'id="{name}"') == 1 for name in used)
 
 
-def test_the_viewer_shows_the_image_that_the_figures_show():
-    text = page_of(captioned())
-    match = re.search(r'id="viewer-data">(.*?)</script>', text, re.DOTALL)
-    assert match is not None
-    (example,) = json.loads(match[1])
-    (symbol,) = re.findall(rf'<symbol id="{example["image"]}".*?</symbol>', text)
-    (image,) = decoded(symbol)
-    assert (image == IMAGE).all()
+def test_the_viewer_has_its_image_whether_figures_show_it_or_not():
+    patches = subject_of(
+        Model(GivenWeights(random_weights(2, 2, 6, 6), AttentionKind.encoder)), encoder=PATCHES, image=IMAGE
+    )
+    for subject, names in ((captioned(), ("attention", "looks")), (patches, ("attention",))):
+        text = page_of(subject, names)
+        match = re.search(r'id="viewer-data">(.*?)</script>', text, re.DOTALL)
+        assert match is not None
+        (example,) = json.loads(match[1])
+        (symbol,) = re.findall(rf'<symbol id="{example["image"]}".*?</symbol>', text)
+        (image,) = decoded(symbol)
+        assert (image == IMAGE).all()
 
 
 def test_a_file_has_all_images_that_it_shows():

@@ -251,5 +251,5 @@ KIND = Kind(
     draw,
     needs_attention,
     "mean over heads of A_ij for one i",
-    "after Vaswani et al. 2017, figures 3 to 5; points of an image: Zhang et al. 2019, figure 6",
+    "after Vaswani et al. 2017, figures 3 to 5; points of an image: Zhang et al. 2019, figure 5",
 )
