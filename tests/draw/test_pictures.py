@@ -160,3 +160,8 @@ def test_weights_of_both_signs_are_colours_over_a_pale_image():
     half = np.round((128 + np.array(rgb(ORANGE))) / 2)
     assert covered[0, 0].tolist() == list(rgb(BLUE)) and covered[0, 1].tolist() == list(rgb(ORANGE))
     assert covered[1, 0].tolist() == [128] * 3 and np.abs(covered[1, 1] - half).max() <= 1
+
+
+def test_white_stays_white_under_weights_of_both_signs():
+    picture = Gallery([np.full((4, 4, 3), 255, np.uint8)], [""], [None], [np.zeros((2, 2))], side=4, diverging=True)
+    assert (draw(picture) == 255).all()

@@ -126,7 +126,7 @@ def _image(picture: Gallery, number: int, middle: Point) -> list[Shape]:
 
 def _pale(values: np.ndarray) -> np.ndarray:
     """Return an image in pale grey."""
-    return (128 + values.astype(np.float64).mean(-1, keepdims=True) / 2).round().astype(np.uint8).repeat(3, axis=-1)
+    return (128 + values.mean(-1, keepdims=True) / 2).astype(np.uint8).repeat(3, axis=-1)  # rounded down: white is 255
 
 
 def _heat(weights: np.ndarray) -> np.ndarray:
