@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +17,7 @@ from tformer_cli.api import Run
 from tformer_cli.draw import Chart, Series
 from tformer_cli.evaluators.base import batch_on_device
 from tformer_cli.nn.padding import real_positions
+from tformer_cli.runs.folder import METRICS
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,13 @@ def by_length(runs: Runs, metric: str = "") -> tuple[list[Sequence[Cell]], list[
     ]
     labels = [group.name for group in comparison.groups]
     return total, bands, Chart("", labels, lines, "words of the source", connected=True)
+
+
+def training_losses(run: Path) -> tuple[list[int], list[float]]:
+    """Return the steps and the losses of training that a run has recorded."""
+    lines = [json.loads(line) for line in (run / METRICS).read_text(encoding="utf-8").splitlines()]
+    recorded = [line for line in lines if "train/loss" in line]
+    return [line["step"] for line in recorded], [line["train/loss"] for line in recorded]
 
 
 def band_names(starts: Sequence[int]) -> list[str]:

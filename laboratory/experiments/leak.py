@@ -1,9 +1,7 @@
 """A language model that sees the tokens that it predicts in training, beside one with the look-ahead mask."""
 
-import json
-from pathlib import Path
-
 from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training, seeded
+from laboratory.measures import training_losses
 from laboratory.runs import Runs
 from tformer_cli.draw import Curve, Curves
 
@@ -16,7 +14,7 @@ def measure(runs: Runs) -> Outcome:
     """Compare the course of the training loss, and bits per byte and texts with the mask, which evaluation keeps."""
     rows, curves = [], []
     for name, paths in runs.groups.items():
-        steps, losses = _course(paths[0] / "metrics.jsonl")
+        steps, losses = training_losses(paths[0])
         curves.append(Curve(name, steps, losses, points=False))
         (text,) = runs.open(paths[0], "decode.max_length=30").predict([PROMPT])
         bits = runs.spread(name, "bits_per_byte")
@@ -32,13 +30,6 @@ def measure(runs: Runs) -> Outcome:
 def _line(text: str) -> str:
     """Return the beginning of a text in one line, as code."""
     return f"`{' '.join(text.replace('`', ' ').split())[:80]}`"
-
-
-def _course(path: Path) -> tuple[list[int], list[float]]:
-    """Return the steps and the training losses of a run."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    training = [line for line in lines if "train/loss" in line]
-    return [line["step"] for line in training], [line["train/loss"] for line in training]
 
 
 EXPERIMENT = Experiment(

@@ -1,10 +1,9 @@
 """Layer normalisation before or after the residual sum, with and without warm-up."""
 
-import json
 import statistics
-from pathlib import Path
 
 from laboratory.experiment import AT_THE_END, Experiment, Outcome, Table, Training, seeded
+from laboratory.measures import training_losses
 from laboratory.runs import Runs
 from tformer_cli.draw import Curve, Curves
 
@@ -21,9 +20,9 @@ def measure(runs: Runs) -> Outcome:
     """Compare the course of the training loss, and the loss on the test split."""
     rows, curves = [], []
     for name, paths in runs.groups.items():
-        courses = [_course(path / "metrics.jsonl") for path in paths]
-        steps = [step for step, _ in courses[0]]
-        losses = [statistics.fmean(loss for _, loss in points) for points in zip(*courses, strict=True)]
+        courses = [training_losses(path) for path in paths]
+        steps = courses[0][0]
+        losses = [statistics.fmean(at_step) for at_step in zip(*(values for _, values in courses), strict=True)]
         curves.append(Curve(name, steps, losses, points=False))
         rows.append((name, runs.losses(name).text(2), f"{losses[len(losses) // 3]:.2f}"))
     header = ("normalisation", "test loss", "training loss after a third of the steps")
@@ -32,12 +31,6 @@ def measure(runs: Runs) -> Outcome:
         [Table(header, rows, "Mean of three seeds (lowest to highest).")],
         Curves(curves, title, "step", "loss", x_limits=(0.0,)),
     )
-
-
-def _course(path: Path) -> list[tuple[int, float]]:
-    """Return steps and training losses of a run."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [(line["step"], line["train/loss"]) for line in lines if "train/loss" in line]
 
 
 EXPERIMENT = Experiment(
