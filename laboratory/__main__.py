@@ -54,7 +54,7 @@ def arguments(items: Sequence[str]) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m laboratory", description="Run the experiments of docs/lineage.md.")
     parser.add_argument("names", nargs="*", metavar="EXPERIMENT", help="names; default: all")
-    parser.add_argument("--quick", action="store_true", help="train little: half an hour for all, on two cores")
+    parser.add_argument("--quick", action="store_true", help="one seed and very little training")
     parser.add_argument("--folder", type=Path, help="folder of the runs; default: runs/lineage, runs/lineage-quick")
     parser.add_argument(
         "--data",

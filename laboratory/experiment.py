@@ -25,7 +25,7 @@ class Scale(Enum):
     """A scale says how much an experiment trains."""
 
     full = "the numbers of docs/lineage.md"
-    quick = "the course of every experiment in half an hour, on one seed and too little training for its numbers"
+    quick = "the course of every experiment on one seed, with too little training for its numbers"
     tiny = "seconds, for tests"
 
 
