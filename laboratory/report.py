@@ -93,6 +93,7 @@ def publish(experiments: Mapping[str, Experiment], folder: Path, docs: Path) -> 
         if contents[name]["scale"] != Scale.full.name:
             raise DataError(f"{path}: of {contents[name]['scale']} trainings", f"make lineage EXPERIMENT={name}")
         contents[name] |= {"title": experiment.title, "budget": experiment.budget}
+        del contents[name]["numbers"]  # those behind the figure stay in the folder of the experiment
         figure = folder / name / "figure.svg"
         if figure.is_file():
             if figure.stat().st_size > FIGURE_BYTES:
