@@ -58,6 +58,7 @@ def config_of(folder: Path, *more: str, data: Path | None = None, count: int = 1
 
 def prepared(folder: Path, *more: str, data: Path | None = None) -> Task:
     task = tasks.build(config_of(folder, *more, data=data))
+    task.require()
     task.prepare(folder)
     return task
 

@@ -46,7 +46,7 @@ def launch(
     train(config, run, resume, initial, quiet, fit_vocabulary)
 
 
-def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool, fit_vocabulary: bool) -> None:
+def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool, fit_vocabulary: bool = False) -> None:
     """Train in this process, which may be one rank of several; arguments and errors are those of `launch`."""
     from tformer_cli.train.machine import pick_device, tune_heap
 
