@@ -48,7 +48,7 @@ class Row:
 
     @property
     def repair(self) -> str:
-        """How to repair the fault."""
+        """Return how to repair the fault."""
         return "add the file or remove the row" if self.fault.startswith(ABSENT) else "repair or remove it"
 
     @classmethod
