@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import datetime
 import hashlib
 import importlib
@@ -108,7 +109,6 @@ def run(experiment: Experiment, name: str, scale: Scale, folder: Path, data: Pat
 
 def description(experiment: Experiment, name: str, scale: Scale, trainings: Sequence[Job]) -> dict[str, Any]:
     """Return what identifies a result: the experiment's code, its runs, the machine and the date."""
-    code = Path(sys.modules[experiment.measure.__module__].__file__ or "").read_bytes()
     records = {job.training.name: record(job) for job in trainings}
     processors = [str(item["processor"]) for item in records.values()]
     return {
@@ -117,9 +117,27 @@ def description(experiment: Experiment, name: str, scale: Scale, trainings: Sequ
         "date": datetime.date.today().isoformat(),
         "processor": ", ".join(dict.fromkeys(processors)) or processor(),
         "minutes": sum(float(str(item["minutes"])) for item in records.values()),
-        "code": hashlib.sha256(code).hexdigest(),
+        "code": code_hash(experiment.measure.__module__),
         "runs": records,
     }
+
+
+def code_hash(name: str) -> str:
+    """Return a hash of the source of a module, and of the modules of the laboratory that it needs.
+
+    Args:
+        name: name of a module that is imported.
+    """
+    sources: dict[str, bytes] = {}
+    waiting = [name]
+    while waiting:
+        module = waiting.pop()
+        if module in sources:
+            continue
+        sources[module] = Path(sys.modules[module].__file__ or "").read_bytes()
+        imports = (node for node in ast.walk(ast.parse(sources[module])) if isinstance(node, ast.ImportFrom))
+        waiting += [node.module for node in imports if node.module and node.module.startswith("laboratory.")]
+    return hashlib.sha256(b"".join(sources[module] for module in sorted(sources))).hexdigest()
 
 
 def _same(result: dict[str, Any], about: dict[str, Any]) -> bool:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from laboratory.experiment import Training, seeded
+from laboratory.experiment import Outcome, Table, Training, seeded
+from laboratory.runs import Runs, bars
 from laboratory.small_bert import CONTEXT
 
 DATA, FILE = ".", "wikitext2/test.txt"
@@ -66,3 +67,25 @@ def trainings(
         else:
             trained.append(Training(name, TAGGING, (*FAMILIES[base], *settings, *TAGS), start=f"{base}-base"))
     return [first, *seeded(trained, seeds)]
+
+
+def scored(runs: Runs, names: Sequence[str]) -> Outcome:
+    """Score taggers on the test split, and count the parameters that each trains.
+
+    Args:
+        runs: the runs of the experiment.
+        names: names of the taggers; those of frozen models contain "frozen".
+    """
+    scores = {name: runs.spread(name, "f1") for name in names}
+    rows = [
+        (name, score.text(1), runs.spread(name, "tag_accuracy").text(1), _trained(runs, name))
+        for name, score in scores.items()
+    ]
+    picture = bars(scores, "F1 of phrases (CoNLL-2000)", "F1 in percent")
+    return Outcome([Table(("tagger", "F1", "accuracy", "trained parameters"), rows)], picture)
+
+
+def _trained(runs: Runs, name: str) -> int:
+    """Return the number of trained parameters of a tagger: all, or those outside the encoder of a frozen one."""
+    weights = runs.open(runs.groups[name][0]).model.named_parameters()
+    return sum(weight.numel() for key, weight in weights if "frozen" not in name or not key.startswith("encoder."))

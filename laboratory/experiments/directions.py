@@ -1,8 +1,8 @@
 """Phrases of sentences from a bidirectional and from a left-to-right Transformer."""
 
-from laboratory.experiment import Experiment, Outcome, Table
-from laboratory.runs import Runs, bars
-from laboratory.small_taggers import DATA, FILE, QUICK, STEPS, TINY, TRANSFORMER, TUNED, TUNING, trainings
+from laboratory.experiment import Experiment, Outcome
+from laboratory.runs import Runs
+from laboratory.small_taggers import DATA, FILE, QUICK, STEPS, TINY, TRANSFORMER, TUNED, TUNING, scored, trainings
 
 TAGGERS = {
     "BERT": ("BERT", TUNED),
@@ -14,14 +14,7 @@ TAGGERS = {
 
 def measure(runs: Runs) -> Outcome:
     """Score the taggers."""
-    scores = {name: runs.spread(name, "f1") for name in TAGGERS}
-    rows = [
-        (name, score.text(1), runs.spread(name, "tag_accuracy").text(1),
-         runs.parameters(name))
-        for name, score in scores.items()
-    ]  # fmt: skip
-    picture = bars(scores, "F1 of phrases (CoNLL-2000)", "F1 in percent")
-    return Outcome([Table(("tagger", "F1", "accuracy", "parameters"), rows)], picture)
+    return scored(runs, list(TAGGERS))
 
 
 EXPERIMENT = Experiment(

@@ -1,8 +1,20 @@
 """Phrases of sentences from frozen features of a recurrent language model and of BERT, beside fine-tuning."""
 
-from laboratory.experiment import Cell, Experiment, Outcome, Table
-from laboratory.runs import Runs, bars
-from laboratory.small_taggers import DATA, FILE, FROZEN, QUICK, STEPS, TINY, TRANSFORMER, TUNED, TUNING, trainings
+from laboratory.experiment import Experiment, Outcome
+from laboratory.runs import Runs
+from laboratory.small_taggers import (
+    DATA,
+    FILE,
+    FROZEN,
+    QUICK,
+    STEPS,
+    TINY,
+    TRANSFORMER,
+    TUNED,
+    TUNING,
+    scored,
+    trainings,
+)
 
 TAGGERS = {
     "LSTM-frozen": ("LSTM", FROZEN),
@@ -15,17 +27,8 @@ TAGGERS = {
 
 
 def measure(runs: Runs) -> Outcome:
-    """Score the taggers, and count what is trained."""
-    scores = {name: runs.spread(name, "f1") for name in TAGGERS}
-    rows: list[list[Cell]] = []
-    for name, score in scores.items():
-        model = runs.open(runs.groups[name][0]).model
-        head = sum(weight.numel() for name, weight in model.named_parameters() if not name.startswith("encoder."))
-        total = sum(weight.numel() for weight in model.parameters())
-        rows.append([name, score.text(1), runs.spread(name, "tag_accuracy").text(1),
-                     head if "frozen" in name else total])  # fmt: skip
-    picture = bars(scores, "F1 of phrases (CoNLL-2000)", "F1 in percent")
-    return Outcome([Table(("tagger", "F1", "accuracy", "trained parameters"), rows)], picture)
+    """Score the taggers."""
+    return scored(runs, list(TAGGERS))
 
 
 EXPERIMENT = Experiment(

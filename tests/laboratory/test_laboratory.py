@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +108,17 @@ def test_each_experiment_runs(name, tmp_path):
         pytest.skip(f"{experiment.data} is not here")
     result = json.loads(laboratory.run(experiment, name, Scale.tiny, tmp_path, DATA, 2).read_bytes())
     assert result["tables"] and all(table["rows"] for table in result["tables"])
+
+
+def test_a_result_names_the_code_of_all_modules_that_it_needs(tmp_path, monkeypatch):
+    files = {"laboratory.first": "from laboratory.second import x\nimport json\n", "laboratory.second": "x = 1\n"}
+    for name, source in files.items():
+        (tmp_path / name).write_text(source)
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(__file__=str(tmp_path / name)))
+    before = laboratory.code_hash("laboratory.first")
+    assert laboratory.code_hash("laboratory.first") == before != laboratory.code_hash("laboratory.second")
+    (tmp_path / "laboratory.second").write_text("x = 2\n")
+    assert laboratory.code_hash("laboratory.first") != before
 
 
 def test_an_experiment_is_trained_and_measured_once(tmp_path, capsys):

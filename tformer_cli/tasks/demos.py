@@ -163,7 +163,7 @@ DEMOS = {
         "test digits with the predicted labels:",
         digits,
         "tformer predict RUN INPUT --top 3",
-        minutes=0.4,
+        minutes=0.5,
         needs="sklearn",
     ),
     "conformer": Demo(
@@ -171,13 +171,13 @@ DEMOS = {
         "test numbers, or test voices, with the predicted transcripts:",
         spoken_numbers,
         "tformer predict RUN INPUT --json",
-        minutes=0.75,
+        minutes=1.0,
         needs="espeakng_loader",
     ),
 }
 """The demonstrations by the NAME of their recipe `quickstart/NAME`, in the order of the list.
 
-The minutes add up to 3.15. With reading data, evaluations and examples all of it should end within 5 minutes.
+The minutes add up to 3.5. With reading data, evaluations and examples all of it should end within 5 minutes.
 """
 COMPARISONS = {
     "lineage": ComparedModels(
