@@ -93,6 +93,7 @@ class Experiment:
         budget: what is equal among the runs, and why that is fair.
         trainings: the trainings, in the order in which they start.
         measure: function of the trained runs that measures what the claim is about.
+        corpus: what the data is, in words.
         data: name of a folder of data, or "" for built-in data.
         file: a file that this folder must contain.
         quick: settings of all trainings with `--quick`, after their own.
@@ -105,6 +106,7 @@ class Experiment:
     budget: str
     trainings: Sequence[Training]
     measure: Callable[[Runs], Outcome]
+    corpus: str = "built-in sentences in English and Japanese"
     data: str = ""
     file: str = ""
     quick: tuple[str, ...] = ()

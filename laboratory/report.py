@@ -51,8 +51,9 @@ def block(name: str, content: Mapping[str, Any]) -> str:
     parts = [f"![{content['title']}](lineage/{name}.svg)"] if content.get("figure") else []
     parts += [markdown(Table(item["header"], item["rows"], item["title"])) for item in content["tables"]]
     minutes = f"{content['minutes']:.0f} minutes" if content["minutes"] > 1.5 else "a minute"
-    measured = f"{content['date']}, {content['processor']}; {minutes} of training in all."
-    parts.append(f"Budget of each model: {content['budget']}. {measured}")
+    parts.append(f"Each model: {content['budget']}. Data: {content['corpus']}.")
+    measured = f"All trainings: {minutes}, {content['processor']}, {content['date']}."
+    parts.append(f"{measured} [Code](../laboratory/experiments/{name}.py).")
     return "\n\n".join(parts)
 
 
@@ -92,7 +93,7 @@ def publish(experiments: Mapping[str, Experiment], folder: Path, docs: Path) -> 
         contents[name] = json.loads(path.read_bytes())
         if contents[name]["scale"] != Scale.full.name:
             raise DataError(f"{path}: of {contents[name]['scale']} trainings", f"make lineage EXPERIMENT={name}")
-        contents[name] |= {"title": experiment.title, "budget": experiment.budget}
+        contents[name] |= {"title": experiment.title, "budget": experiment.budget, "corpus": experiment.corpus}
         del contents[name]["numbers"]  # those behind the figure stay in the folder of the experiment
         figure = folder / name / "figure.svg"
         if figure.is_file():

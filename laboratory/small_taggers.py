@@ -8,6 +8,7 @@ from laboratory.small_bert import CONTEXT
 
 DATA, FILE = ".", "wikitext2/test.txt"
 """The folder of all data, and a file that must be in it; fine-tuning reads `conll2000`."""
+CORPUS = "WikiText-2's test text, read five to six times, then CoNLL-2000"
 TAGGING = "text/conll2000"
 TRANSFORMER = (
     "model.depth=2", "model.dim=128", "model.heads=4", "model.ffn_dim=512", "model.max_length=128",

@@ -5,6 +5,5 @@ TRANSFORMER = (
     "model.positions=rotary", "model.dropout=0",
 )  # fmt: skip
 FIXED = ("model=recurrent_fixed", "model.dim=168")
-PEEKY = ("model=recurrent_peeky", "model.dim=192")
 BAHDANAU = ("model=recurrent_bahdanau", "model.dim=160")
 LUONG = ("model=recurrent_luong_general", "model.dim=164")

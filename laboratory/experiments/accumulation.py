@@ -43,6 +43,7 @@ EXPERIMENT = Experiment(
     claim="a large batch may be divided into several, whose gradients are added: the step is the same",
     source="common practice; Ioffe and Szegedy 2015, section 3.1; Ba et al. 2016, section 3",
     budget="20 steps with the same 64 images in each, in float32",
+    corpus="handwritten digits of scikit-learn",
     trainings=[
         Training(
             f"{norm}-{parts}",

@@ -40,7 +40,7 @@ EXPERIMENT = Experiment(
     title="Positions added to embeddings or concatenated with them",
     claim="position vectors are usually added; concatenated ones, which cannot disturb the embeddings, may be better",
     source="Vaswani et al. 2017, section 3.5 (added); talks on Transformers, which leave open which is better",
-    budget="600 steps; concatenation has a projection from twice the width in addition, 7 % of the parameters",
+    budget="600 steps; concatenation adds a projection from twice the width, 6 % more parameters",
     trainings=seeded(
         [
             Training(f"{scheme}-{way}", RECIPE, (*SETTINGS, f"model.positions={scheme}", f"model.combine={combine}"))

@@ -70,9 +70,10 @@ def measure(runs: Runs) -> Outcome:
 EXPERIMENT = Experiment(
     title="The parts of a Conformer",
     claim="convolution sees near and attention far, and a recogniser needs both; SpecAugment prevents overfitting",
-    source="Gulati et al. 2020, tables 3 and 4; Ramachandran et al. 2017; talk 004, on Conformer",
+    source="Gulati et al. 2020, tables 3 and 4; Ramachandran et al. 2017; talks on Conformer",
     budget="190 steps of one minute of speech; a model without a part is smaller, as in the paper's ablations; few: "
     "500 recordings instead of 2,000",
+    corpus="spoken numbers, synthesised",
     trainings=seeded([Training(name, "quickstart/conformer", settings) for name, settings in ARMS.items()], (1, 2)),
     measure=measure,
     quick=("trainer.steps=8", "data.size=150", "data.batch_seconds=20", "model.depth=2"),

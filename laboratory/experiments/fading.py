@@ -42,7 +42,7 @@ def measure(runs: Runs) -> Outcome:
         rows.append((decoder, "by the source, %", *(Spread(values).text() for values in gains)))
         spreads = [Spread(values) for values in gains]
         lines.append(line(decoder, spreads))
-    title = "Correct next tokens, given those before them. By the source: minus that with another source."
+    title = "Correct next tokens, given those before them. By the source: the right one minus that of another sentence."
     return Outcome(
         [Table(("decoder", "measure", *names), rows, title)],
         Chart("What the source adds to accuracy", names, lines, "position", "%", connected=True),
@@ -54,6 +54,7 @@ EXPERIMENT = Experiment(
     claim="a vector that only starts the decoder fades while it goes on; a decoder that sees it at each step keeps it",
     source="Cho et al. 2014, section 2.2, and talks on sequence models, which call such a decoder peeky",
     budget="1,200 steps, and about the same parameters in encoder and decoder",
+    corpus="Multi30k, English to German",
     data="multi30k",
     file="train.en",
     trainings=seeded([Training(name, RECIPE, (*SETTINGS, *values)) for name, values in DECODERS.items()], (1, 2, 3)),

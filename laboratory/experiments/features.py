@@ -3,6 +3,7 @@
 from laboratory.experiment import Experiment, Outcome
 from laboratory.runs import Runs
 from laboratory.small_taggers import (
+    CORPUS,
     DATA,
     FILE,
     FROZEN,
@@ -34,8 +35,9 @@ def measure(runs: Runs) -> Outcome:
 EXPERIMENT = Experiment(
     title="Features of language models beside fine-tuning",
     claim="frozen contextual vectors are good features, and fine-tuning is better still",
-    source="Peters et al. 2018; Devlin et al. 2019, section 5.3; Peters et al. 2019; talk 004, on features",
+    source="Peters et al. 2018; Devlin et al. 2019, section 5.3; Peters et al. 2019; talks on features",
     budget=f"{STEPS:,} steps of 2,048 tokens of Wikipedia, and {TUNING} of tagging, for every model",
+    corpus=CORPUS,
     data=DATA,
     file=FILE,
     trainings=trainings(("LSTM", "BERT"), TAGGERS, (1, 2)),

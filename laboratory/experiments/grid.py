@@ -66,6 +66,7 @@ EXPERIMENT = Experiment(
     claim="vectors that are learned for the numbers of patches recover the rows and columns of the grid",
     source="Dosovitskiy et al. 2021, section 4.5 and figure 7 (centre)",
     budget="4,000 steps of 64 images, three seeds; untrained positions are the reference",
+    corpus="CIFAR-10",
     data="cifar10",
     file="train.parquet",
     trainings=seeded([Training("trained", "vit/cifar10_plain", (*CIFAR, *VIT, "trainer.steps=4000"))], (1, 2, 3)),

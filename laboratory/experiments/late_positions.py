@@ -55,6 +55,7 @@ EXPERIMENT = Experiment(
     claim="learned vectors of late positions are poorly trained, since few examples are so long; relative ones are not",
     source="Jurafsky and Martin, Speech and Language Processing, chapter on Transformers, section on positions",
     budget="500 steps, and the same parameters but for the positions",
+    corpus="Multi30k, English to German",
     data="multi30k",
     file="train.en",
     trainings=seeded(

@@ -37,6 +37,7 @@ EXPERIMENT = Experiment(
     claim="without the look-ahead mask the training loss falls towards 0, and the model has learnt nothing",
     source="Vaswani et al. 2017, section 3.2.3; talks on Transformers",
     budget="180 steps and the same parameters; `model.leak_future` takes the mask away in training alone",
+    corpus="the documentation that comes with Python",
     trainings=seeded(
         [
             Training(f"leak-{value}", "quickstart/gpt", (*SETTINGS, f"model.leak_future={value}"), group=name)

@@ -37,6 +37,7 @@ EXPERIMENT = Experiment(
     source="Dosovitskiy et al. 2021, section 4.6 and appendix B.1.2",
     budget=f"{FINE_TUNING} steps on 1,000 labelled images, others for each of three seeds; pre-training reads 49,000 "
     f"images without labels for {STEPS:,} steps, and a third group has as many steps on its 1,000",
+    corpus="CIFAR-10",
     data="cifar10",
     file="train.parquet",
     trainings=[

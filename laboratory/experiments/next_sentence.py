@@ -26,9 +26,10 @@ def measure(runs: Runs) -> Outcome:
 EXPERIMENT = Experiment(
     title="BERT with and without next-sentence prediction",
     claim="next-sentence prediction brings nothing",
-    source="Liu et al. 2019 (RoBERTa), section 4.2, against Devlin et al. 2019, section 5.1; talk 000, slide 38",
+    source="Liu et al. 2019 (RoBERTa), section 4.2, against Devlin et al. 2019, section 5.1; talks on BERT",
     budget=f"{STEPS:,} steps of up to 2,048 tokens of pre-training, and 500 steps of fine-tuning; without it, BERT "
     "reads full blocks and with it pairs, as in the papers, so that their masked tokens are not the same",
+    corpus="2,000 film reviews (Pang and Lee 2004), then pairs of sentences (SICK)",
     data=DATA,
     file=FILE,
     trainings=trainings({"masked": ("bert.nsp=false",), "next": ("bert.nsp=true",)}, STEPS, untrained=True),

@@ -24,6 +24,7 @@ EXPERIMENT = Experiment(
     claim="one-dimensional, two-dimensional and relative positions are equally good, and much better than none",
     source="Dosovitskiy et al. 2021, appendix D.4 and table 8",
     budget="1,200 steps of 64 images, three seeds; the models differ in their positions alone",
+    corpus="CIFAR-10",
     data="cifar10",
     file="train.parquet",
     trainings=seeded(

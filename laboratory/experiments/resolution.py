@@ -36,6 +36,7 @@ EXPERIMENT = Experiment(
     claim="fine-tuning at a higher resolution than that of pre-training helps; learned positions are interpolated",
     source="Dosovitskiy et al. 2021, section 3.2; Touvron et al. 2019 (arXiv:1906.06423), of random crops",
     budget=f"{FINE_TUNING:,} steps of 64 images from the same weights, three seeds; more pixels take longer",
+    corpus="CIFAR-10",
     data="cifar10",
     file="train.parquet",
     trainings=seeded(

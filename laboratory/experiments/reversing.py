@@ -27,6 +27,7 @@ EXPERIMENT = Experiment(
     claim="reversing the source helps a fixed vector, since it brings the beginnings of both sentences together",
     source="Sutskever et al. 2014, section 3.3: perplexity 5.8 to 4.7, BLEU 25.9 to 30.6",
     budget="1,200 steps and the same parameters",
+    corpus="Multi30k, English to German",
     data="multi30k",
     file="train.en",
     trainings=seeded(

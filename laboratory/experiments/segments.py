@@ -24,8 +24,9 @@ def measure(runs: Runs) -> Outcome:
 EXPERIMENT = Experiment(
     title="BERT with and without segment embeddings",
     claim="segment embeddings help with pairs of texts, beside the separator",
-    source="Devlin et al. 2019, section 3; RoBERTa's release has none (Liu et al. 2019); talk 000, slide 39; talk 004",
+    source="Devlin et al. 2019, section 3; RoBERTa's release has none (Liu et al. 2019); talks on BERT",
     budget=f"{STEPS:,} steps of up to 2,048 tokens of pre-training with next sentences, and 500 steps of fine-tuning",
+    corpus="2,000 film reviews (Pang and Lee 2004), then pairs of sentences (SICK)",
     data=DATA,
     file=FILE,
     trainings=trainings(

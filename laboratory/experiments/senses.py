@@ -120,8 +120,9 @@ SETTINGS = (*REVIEWS, "model.depth=4")
 EXPERIMENT = Experiment(
     title=f"Senses of '{WORD}' in contextual and static vectors",
     claim="contextual vectors tell the senses of a word apart, static ones cannot",
-    source="Peters et al. 2018, section 5.3; Ethayarajh 2019; talk 004, on features",
+    source="Peters et al. 2018, section 5.3; Ethayarajh 2019; talks on features of language models",
     budget="the same text: 2,500 steps of a small BERT, five passes of word2vec, both with vectors of 128 numbers",
+    corpus="2,000 film reviews (Pang and Lee 2004), and 36 sentences of our own",
     data=DATA,
     file=FILE,
     trainings=seeded(

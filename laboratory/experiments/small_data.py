@@ -36,6 +36,7 @@ EXPERIMENT = Experiment(
     claim="a larger Vision Transformer is worse than a smaller one on little data, and better on much",
     source="Dosovitskiy et al. 2021, section 4.3, figures 3 and 4",
     budget="1,500 steps of 64 images without augmentation, two seeds; time grows with the model, as in the paper",
+    corpus="CIFAR-10",
     data="cifar10",
     file="train.parquet",
     trainings=seeded(

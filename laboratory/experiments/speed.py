@@ -53,7 +53,7 @@ def measure(runs: Runs) -> Outcome:
             Table(
                 ("model", "sentences", *(f"{length} tokens" for length in lengths)),
                 decoding,
-                f"Greedy decoding: milliseconds for a token of one sentence, by output length; median of {REPEATS}.",
+                f"Greedy decoding: milliseconds for an output token, by output length; median of {REPEATS}.",
             ),
         ],
         Chart("Decoding one sentence", list(map(str, lengths)), lines, "output tokens", "ms per token", connected=True),
@@ -92,7 +92,7 @@ EXPERIMENT = Experiment(
     title="Speed of training and of decoding",
     claim="Transformers train faster, since no step waits for another; recurrent decoders decode faster",
     source="Vaswani et al. 2017, table 1; Kasai et al. 2021 (arXiv:2103.13076); talks on Transformers",
-    budget="250 steps without dropout, about a million parameters, one core; built-in sentences in training",
+    budget="250 steps without dropout, about a million parameters, one core",
     trainings=[
         Training(name.replace(" ", "-"), "quickstart/lineage", (*settings, *SETTINGS), group=name)
         for name, settings in MODELS.items()
