@@ -82,7 +82,7 @@ def scored(runs: Runs, names: Sequence[str]) -> Outcome:
         (name, score.text(1), runs.spread(name, "tag_accuracy").text(1), _trained(runs, name))
         for name, score in scores.items()
     ]
-    picture = bars(scores, "F1 of phrases (CoNLL-2000)", "F1 in percent")
+    picture = bars(scores, "F1 of phrases (CoNLL-2000)", "F1 in percent", name_pixels=170)
     return Outcome([Table(("tagger", "F1", "accuracy", "trained parameters"), rows)], picture)
 
 

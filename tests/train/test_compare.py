@@ -328,6 +328,7 @@ def test_one_model_is_in_memory_at_a_time(project, monkeypatch):
 def test_speakers_are_parts_of_names():
     names = ["84-1-1.flac", "84-2-1.flac", "7-1-1.flac"]
     assert groups._speakers(names, groups.SPEAKER) == ["84", "84", "7"]
+    assert groups._speakers(["j.smith-1.wav"], groups.SPEAKER) == ["j.smith"]
     assert groups._speakers(["3_ann_12.wav", "3_bob_12.wav"], "_(.+)_") == ["ann", "bob"]
     with pytest.raises(ConfigError, match=r"--by speaker: the name 'ann.wav' does not match"):
         groups._speakers(["1-a.wav", "ann.wav"], groups.SPEAKER)

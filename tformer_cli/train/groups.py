@@ -18,7 +18,7 @@ from tformer_cli.metrics.bootstrap import Statistic, paired_bootstrap
 
 BY_LABEL = "accuracy"
 """The score of groups of one label: a mean over examples. F1 and correlations need examples of several labels."""
-SPEAKER = r"([^-_.]+)[-_]"
+SPEAKER = r"([^-_]+)[-_]"
 """Regular expression whose first group is the speaker in the name of a recording: here, what precedes `-` or `_`."""
 
 
