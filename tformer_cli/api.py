@@ -6,8 +6,8 @@
     print(run.predict(["A dog runs."])[0].text)
     print(run.evaluate("test").scores)
 
-Nothing is written, and no processes are started unless `workers` asks for them. The number of threads and the
-implementation of attention are those of the caller again after each call.
+The functions write no files, and start processes only if `workers` asks for them. Each call restores the caller's
+number of threads, precision of float32 matrix products and implementation of attention.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Run:
 
         Args:
             inputs: texts; lists of texts for pairs, questions and words; paths of images or recordings; or labels of
-                images to generate ("": each in turn), which are in the details of predictions as `image`.
+                images to generate ("": each label in turn). The details of a prediction contain the generated `image`.
 
         Raises:
             DataError: if an input is malformed, too long or unreadable, or if a text or path is given in place of a
@@ -103,9 +103,9 @@ def load(
 
     Args:
         run: run folder or checkpoint.
-        checkpoint: best, latest, or the name of a checkpoint; empty: the averaged or best.
+        checkpoint: best, latest, or the name of a checkpoint; empty: the best, which may be the average, or the latest.
         device: auto, cpu, cuda or mps.
-        precision: fp32 or bf16; empty: that of the run's scores in training.
+        precision: fp32 or bf16; empty: the precision that scored the run in training.
         workers: number of processes that decode on a CPU; 1: this one; 0: as many as physical cores.
         settings: other settings as on the command line, such as `decode.beam=1` or `data.test=new.jsonl`.
 
@@ -123,7 +123,7 @@ def load(
 
 @contextmanager
 def _restored() -> Iterator[None]:
-    """Restore the caller's number of threads and implementation of attention."""
+    """Restore the caller's number of threads, precision of matrix products and implementation of attention."""
     threads, attention, products = torch.get_num_threads(), backend.attention, torch.get_float32_matmul_precision()
     try:
         yield

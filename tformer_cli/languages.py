@@ -91,8 +91,8 @@ def script_shares(texts: Sequence[str], max_texts: int = 2000) -> dict[str, floa
     """Return the shares of scripts among the letters of texts.
 
     Args:
-        texts: any number of texts; if there are more than `max_texts`, evenly spaced ones are used.
-        max_texts: maximum number of texts to use.
+        texts: any number of texts; of many, evenly spaced ones are used.
+        max_texts: approximate number of texts to use; fewer than twice as many are used.
 
     Returns:
         Shares of all letters by script: `han`, `kana`, `hangul`, and `other` for other scripts without spaces; empty
@@ -116,7 +116,7 @@ _UNIT = regex.compile(rf"(?=[{UNSPACED}])\X|{_WORD}|(?!\s)\X")
 
 
 def segments(text: str) -> list[str]:
-    """Split text at white space, and in scripts without spaces after each character with its marks."""
+    """Split text at white space and, in scripts without spaces, after each character with its marks."""
     return _SEGMENT.findall(text)
 
 

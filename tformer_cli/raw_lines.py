@@ -14,7 +14,7 @@ from tformer_cli.packed import check_is_text
 
 MOST_LINE_BYTES, BLOCK_BYTES = 512 << 20, 256 << 10
 MOST_EXPANSION, LARGE_BYTES = 100, 128 << 20
-"""Largest expansion of a packed file that is larger than this number of bytes when unpacked."""
+"""Largest ratio of unpacked to packed size, for files that unpack to more than `LARGE_BYTES`."""
 
 
 def one_line(text: str) -> str:
@@ -49,7 +49,7 @@ def raw_lines(stream: IO[bytes] | gzip.GzipFile, origin: object, *, size: int = 
 def line_blocks(stream: IO[bytes] | gzip.GzipFile, origin: object, *, size: int = 0) -> Iterator[bytes]:
     """Yield blocks of complete lines of a byte stream, which is faster than single lines.
 
-    Arguments, limits and errors are those of `raw_lines`.
+    See `raw_lines` for the arguments, limits and errors.
     """
     longest = MOST_LINE_BYTES
     at_once = min(BLOCK_BYTES, longest + 1)  # only the first line that ends in a block can be too long

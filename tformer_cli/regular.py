@@ -47,7 +47,7 @@ def read_regular(path: Path | str, *, largest: int | None = None, links: bool = 
         links: whether it may be a symbolic link.
 
     Raises:
-        OSError: see `open_regular`, or if it is larger.
+        OSError: see `open_regular`, or if the file is larger than `largest`.
     """
     with open_regular(path, links=links) as file:
         if largest is not None and os.fstat(file.fileno()).st_size > largest:
@@ -68,7 +68,10 @@ def append_regular(path: Path | str) -> BinaryIO:
 
 
 def _open(path: Path | str, flags: int, mode: str, *, links: bool) -> BinaryIO:
-    """Open a file by the flags of `os.open`, unless it is not a regular one, before and after it is open."""
+    """Open a regular file with the flags of `os.open`.
+
+    The open file is checked, and without `links` the path is checked before it is opened too.
+    """
     if not links and os.path.lexists(path):
         _check(os.lstat(path).st_mode, path)
     safe = ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY", *(() if links else ("O_NOFOLLOW",)))

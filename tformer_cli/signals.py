@@ -80,7 +80,7 @@ class Stopper:
 
     @contextlib.contextmanager
     def giving_up(self) -> Iterator[None]:
-        """Let `poll` raise an exception after a signal within the context, whose work can be repeated."""
+        """Let `poll` raise `StopRequested` after a signal within the context, whose work can be repeated."""
         global _polled
         _polled = self
         try:
