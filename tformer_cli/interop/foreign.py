@@ -19,11 +19,11 @@ from tformer_cli.train.initial import OUTPUT_NAMES
 
 
 def read_foreign(path: Path, languages: tuple[str, str] = ("source", "target"), say: Say = warn) -> Foreign:
-    """Read a model from a folder, by the importer of the family whose architecture it has.
+    """Read a model from a folder with the importer for its architecture.
 
     Args:
         path: folder with config.json, and model.safetensors or its shards; models of text have a tokenizer too.
-        languages: names of the two sides of a tokenizer with a model for each.
+        languages: names of the source and target language, for a tokenizer with a model for each.
         say: receives warnings about parts that are not imported.
 
     Raises:
@@ -48,12 +48,12 @@ def _architecture(settings: Mapping[str, Any]) -> str:
 
 
 def write_checkpoint(foreign: Foreign, target: Path, config: Experiment, source: str) -> None:
-    """Write what `read_foreign` read as a checkpoint, from which every command can start.
+    """Write a model from `read_foreign` as a checkpoint that every command can read.
 
     Args:
         foreign: settings, weights and tokenizer.
         target: the checkpoint's folder.
-        config: what the checkpoint's configuration says beside the model, which is the foreign one.
+        config: configuration of the checkpoint; the settings of the foreign model replace its `model`.
         source: name of the model, for messages.
 
     Raises:

@@ -30,7 +30,7 @@ class Foreign:
         weights: weights by tformer's names, for `runs.checkpoint.load_model_tensors`.
         tokenizer: the tokenizer of a model of text.
         inputs: an experiment with the inputs that the weights were trained with; None: a model of text.
-        head: kind of head of a fine-tuned model; empty: it has none that belongs to some tasks only.
+        head: kind of head of a fine-tuned model, if it serves certain tasks only; empty: there is no such head.
         heads: kind of head that each task needs, by the task's name.
         labels: names of the outputs of a head with labels, in order.
     """
@@ -63,11 +63,11 @@ class Importer:
 
     Attributes:
         architectures: names of the architectures that it reads, for error messages.
-        accepts: returns whether it is the reader of a folder with this `config.json`; of all importers at most one is.
-        read: reads a folder. The arguments are the folder, the content of its `config.json`, the names of the two
-            languages of a tokenizer with a model for each, and a function that receives warnings. It raises a
-            `ConfigError` if a setting is not supported or the weights do not fit, and a `DataError` if a file is
-            missing or damaged.
+        accepts: returns whether it reads folders with this `config.json`; at most one importer does.
+        read: reads a folder. The arguments are the folder, the content of its `config.json`, the names of the
+            source and target language (for a tokenizer with a model for each), and a function that receives warnings.
+            It raises a `ConfigError` if a setting is not supported or the weights do not fit, and a `DataError` if a
+            file is missing or damaged.
     """
 
     architectures: Sequence[str]
@@ -76,7 +76,7 @@ class Importer:
 
 
 Exporter = Callable[[Opened], dict[str, bytes]]
-"""Returns the files of a run in a format, by name; raises a `ConfigError` if the run has no counterpart in it."""
+"""Returns the files of a run in a format, by name; raises a `ConfigError` if it cannot export the run."""
 
 
 def importers() -> Iterator[Importer]:
@@ -87,7 +87,7 @@ def importers() -> Iterator[Importer]:
 
 
 def not_exported(opened: Opened, tasks: Sequence[str]) -> ConfigError:
-    """Return the error for a run whose model has another form than those that the family exports.
+    """Return the error for a run of a task whose models the family does not export.
 
     Args:
         opened: the run.

@@ -2,8 +2,9 @@
 
 The outputs of a model depend on its weights and settings, and a lost setting changes them without an error. Each
 setting is therefore declared: `carried` (it has a counterpart), `irrelevant` (the outputs do not depend on it), or
-`only` (some values are accepted). A model with an undeclared setting is refused. The tests compare the rules with the
-fields of tformer's configurations and those of the other libraries.
+`only` (some values are accepted). `check_export` refuses an undeclared setting. `check_import` warns about one, or
+refuses it on request. The tests compare the rules with the fields of tformer's configurations and with the settings of
+the other libraries.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Rule:
 
     Attributes:
         kind: carried, irrelevant or only.
-        about: its name in the other library, the reason why it is irrelevant, or the other library's counterpart.
+        about: for `carried`, its name in the other library; for `irrelevant`, the reason. For a rule with `values`, the
+            end of the error message, after the name of the library.
         values: accepted values; None: all.
     """
 
@@ -51,7 +53,7 @@ def carried(name: str = "", values: Collection[Any] | None = None) -> Rule:
     """Declare a setting that the other library has too.
 
     Args:
-        name: its name or path in the other library; for a setting with `values`, the other library's counterpart.
+        name: its name or path in the other library; with `values`, the end of the error message.
         values: values with a counterpart; None: all.
     """
     return Rule("carried", name, None if values is None else tuple(values))
@@ -63,11 +65,11 @@ def irrelevant(why: str) -> Rule:
 
 
 def only(values: Collection[Any], what: str) -> Rule:
-    """Declare a setting of which only these values have the same meaning in the other library.
+    """Declare a setting for which the other library supports these values only.
 
     Args:
         values: accepted values.
-        what: the other library's counterpart, which completes the error message.
+        what: end of the error message, after the name of the library, such as "is pre-norm".
     """
     return Rule("only", what, tuple(values))
 
@@ -122,8 +124,8 @@ EMPTY = (None, False, 0, "", [], {})
 def check_import(settings: Mapping[str, Any], rules: Rules, where: str, say: Say | None = warn) -> None:
     """Refuse another library's configuration with a setting that tformer does not support.
 
-    A setting without a rule may come from a newer version or from the author of the model. It causes a warning unless
-    it is off, since tformer does not read it.
+    A setting without a rule may come from a newer version or from the author of the model. tformer does not read it,
+    and warns unless the setting is off (`EMPTY`) or its name begins with an underscore.
 
     Args:
         settings: the content of its `config.json`.

@@ -38,11 +38,11 @@ EXPORTED: Rules = {
 def translation_config(
     decode: DecodeConfig, config: TextModelConfig, *, pad: int, bos: int, eos: int
 ) -> dict[str, Any]:
-    """Return the file for search with an encoder-decoder.
+    """Return the content of `generation_config.json` for search with an encoder-decoder.
 
     The score is the same, but `generate` differs in three ways. Its limit on the output length does not depend on the
     input length, </s> has no cost at that limit, and it continues until it has `num_beams` hypotheses. It therefore
-    sometimes returns another one.
+    sometimes returns another hypothesis.
     """
     limit = min(decode.max_length or config.max_length - 1, config.max_length - 1)
     return {
@@ -60,13 +60,13 @@ def translation_config(
 def continuation_config(
     decode: DecodeConfig, config: TextModelConfig, *, pad: int, eos: int, never: Iterable[int]
 ) -> dict[str, Any]:
-    """Return the file for search with a language model.
+    """Return the content of `generation_config.json` for search with a language model.
 
     Args:
         decode: settings of the search.
         config: settings of the model.
         pad: id of padding.
-        eos: id of the end of a document, with which a prompt begins too.
+        eos: id of the end-of-document token; a prompt begins with it too.
         never: ids that are never generated.
 
     `predict` also stops at the end of the model's context. `generate` has a single limit, so with `decode.max_length` a

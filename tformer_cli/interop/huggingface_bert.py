@@ -1,4 +1,4 @@
-"""Folders with a BERT and one of its heads in the format of Hugging Face: export, and import to fine-tune."""
+"""Export and import of a BERT with one of its heads, as a folder in the format of Hugging Face."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def export(opened: Opened) -> dict[str, bytes]:
     """Return the files of a run, see `export_files`.
 
     Raises:
-        ConfigError: if the model or its tokenizer has no counterpart there.
+        ConfigError: if the model or its tokenizer has no counterpart in transformers.
     """
     model = opened.model
     data: Any = opened.task.data
@@ -63,10 +63,10 @@ def export_files(
         labels: labels of a classifier, or tags of a tagger.
         head: settings of a fine-tuned model's head.
         separator: ids between two texts; None: those of the vocabulary.
-        words: the model reads lists of words, each as if it followed a space.
+        words: whether the model reads lists of words, each as if it followed a space.
 
     Raises:
-        ConfigError: if the model or its tokenizer has no counterpart there.
+        ConfigError: if the model or its tokenizer has no counterpart in transformers.
     """
     config = model.config
     encoder.check_exportable(config, head)

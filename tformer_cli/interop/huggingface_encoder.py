@@ -1,7 +1,8 @@
 """Import and export of BERT, RoBERTa and DistilBERT of Hugging Face: names, layouts and settings of the weights.
 
-We project queries, keys and values in one product, they in three. RoBERTa's table of positions begins two rows late.
-DistilBERT is BERT without segments and pooler under other names; it is renamed first.
+tformer projects queries, keys and values in one product, and Hugging Face in three. RoBERTa's table of positions has
+additional rows before that of the first token (`first_position`). DistilBERT is a BERT without segments and pooler, and
+with other names, which are first replaced by BERT's.
 
 Shapes: D model width, F feed-forward width, V vocabulary, N longest sequence.
 """
@@ -156,7 +157,7 @@ MASKED = {
 }
 """Layers of the pre-training head."""
 BIAS, OUTPUT = {"bert": "cls.predictions", "roberta": "lm_head"}, "decoder"
-"""Prefix of the output bias, and of its copy and that of the embedding below it."""
+"""Prefix of the output bias, and the layer below it that contains copies of the bias and of the embedding."""
 HEADS = {
     "sequence": {"pooler.project": "classifier.dense", "output": "classifier.out_proj"},  # RoBERTa's
     "tokens": {"output": "classifier"},
@@ -187,7 +188,7 @@ def import_config(content: Mapping[str, Any], where: str, say: Say = warn) -> BE
     """Return tformer's settings for the content of a `config.json`.
 
     Raises:
-        ConfigError: if a setting is unknown or has no counterpart.
+        ConfigError: if a setting has a value without a counterpart.
     """
     names: dict[str, str] = {}
     check_import(content, READ_DISTILBERT if content.get("model_type") == "distilbert" else READ, where, say)
@@ -274,7 +275,7 @@ def _read_layers(weights: Weights, names: Mapping[str, str], dim: int) -> dict[s
 
 
 def _read_output(weights: Weights, place: str, embedding: Tensor) -> dict[str, Tensor]:
-    """Return the output bias; its copy and the output weights must equal the tied ones."""
+    """Return the output bias; its copy must equal it, and the output weights must equal the embedding."""
     weights.match(f"{place}.{OUTPUT}.weight", embedding, "the embedding")
     for name in (f"{place}.bias", f"{place}.{OUTPUT}.bias"):
         if name in weights.left:
@@ -295,7 +296,7 @@ def _read_head(weights: Weights, kind: str, dim: int) -> dict[str, Tensor]:
 
 
 def check_exportable(config: BERTConfig, head: HeadConfig | None = None) -> None:
-    """Refuse what their BERT does not have.
+    """Refuse settings without a counterpart in the BERT of Hugging Face.
 
     Raises:
         ConfigError: naming the first such setting.

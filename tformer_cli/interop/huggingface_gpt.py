@@ -1,6 +1,6 @@
-"""GPT-2 of Hugging Face beside our GPT: names, layouts and settings of the weights, and folders with them.
+"""Import and export of GPT-2 of Hugging Face: names, layouts and settings of the weights, and folders with them.
 
-Its linear layers are stored the other way round (input by output), as one-wide convolutions.
+GPT-2 stores the weights of its linear layers transposed (input by output), as convolutions of width 1.
 
 Shapes: D model width, V vocabulary, N longest sequence.
 """
@@ -50,7 +50,7 @@ from tformer_cli.train.restore import Opened
 KIND, PREFIX = "gpt2", "transformer."
 EMBEDDINGS = {"embedding.weight": "wte.weight", "positions.table": "wpe.weight"}
 IGNORED = ("attn.bias", "attn.masked_bias")
-"""Ends of the names of buffers: the causal triangle."""
+"""Endings of the names of buffers, which hold the causal mask."""
 EXPORTED: Rules = {
     **LEARNED,
     "norm": only({Norm.pre}, "is pre-norm"),
@@ -100,7 +100,7 @@ def import_config(content: Mapping[str, Any], where: str, say: Say = warn) -> GP
     """Return tformer's settings for the content of a `config.json`.
 
     Raises:
-        ConfigError: if a setting is unknown or has no counterpart.
+        ConfigError: if a setting has a value without a counterpart.
     """
     check_import(content, READ, where, say)
     settings = Settings(content, where)
@@ -123,7 +123,7 @@ def import_config(content: Mapping[str, Any], where: str, say: Say = warn) -> GP
 
 
 def import_weights(config: GPTConfig, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """Return weights by tformer's names, float32.
+    """Return the weights by tformer's names, in float32.
 
     Raises:
         ConfigError: if a tensor is missing, unknown, or of another shape.
@@ -151,7 +151,7 @@ def import_weights(config: GPTConfig, tensors: Mapping[str, Tensor], where: str)
 
 
 def check_exportable(config: GPTConfig) -> None:
-    """Refuse what GPT-2 does not have.
+    """Refuse settings without a counterpart in GPT-2.
 
     Raises:
         ConfigError: naming the first such setting.
@@ -198,7 +198,7 @@ def export(opened: Opened) -> dict[str, bytes]:
     """Return the files of a run, see `export_files`.
 
     Raises:
-        ConfigError: if the model or its tokenizer has no counterpart there.
+        ConfigError: if the model or its tokenizer has no counterpart in transformers.
     """
     if not isinstance(opened.model, GPT):
         raise not_exported(opened, ("language_model",))
@@ -215,7 +215,7 @@ def export_files(model: GPT, tokenizer: Vocabulary, decode: DecodeConfig | None 
         decode: default search settings of `generate`; None: tformer's defaults.
 
     Raises:
-        ConfigError: if the model or its tokenizer has no counterpart there.
+        ConfigError: if the model or its tokenizer has no counterpart in transformers.
     """
     decode = DecodeConfig() if decode is None else decode
     check_exportable(model.config)

@@ -1,4 +1,4 @@
-"""Folders with a Marian or Pegasus model in the format of Hugging Face: export, and import to fine-tune."""
+"""Export and import of a Marian or Pegasus model, as a folder in the format of Hugging Face."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def export(opened: Opened) -> dict[str, bytes]:
     """Return the files of a run, see `export_files`.
 
     Raises:
-        ConfigError: if the model, its positions or its tokenizer have no counterpart there.
+        ConfigError: if the model, its positions or its tokenizer have no counterpart in transformers.
     """
     model, data = opened.model, opened.task.data
     if not (isinstance(model, Seq2Seq) and isinstance(data, Pairs)):
@@ -61,7 +61,7 @@ def export_files(
         languages: source and target, for separate vocabularies.
 
     Raises:
-        ConfigError: if the model, its positions or its tokenizer have no counterpart there.
+        ConfigError: if the model, its positions or its tokenizer have no counterpart in transformers.
     """
     config = model.config
     check_exportable(config)
@@ -100,7 +100,7 @@ def _read(path: Path, settings: Mapping[str, Any], languages: tuple[str, str], s
 
 
 def _check_fit(settings: Mapping[str, Any], weights: Mapping[str, Tensor], tokenizer: Vocabulary, where: str) -> None:
-    """Check that settings, weights and tokenizer mean the same ids.
+    """Check that settings, weights and tokenizer agree on the special ids and the sizes of the vocabularies.
 
     Raises:
         ConfigError: if they do not.

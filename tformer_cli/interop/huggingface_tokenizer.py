@@ -1,4 +1,4 @@
-"""Tokenizers to and from Hugging Face: ours as `tokenizer.json`, or as a MarianTokenizer's files."""
+"""Export of tokenizers as `tokenizer.json` or as the files of a MarianTokenizer, and import of `tokenizer.json`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from tformer_cli.tokenizers.huggingface import JsonTokenizer, add_prefix_space
 from tformer_cli.tokenizers.tokenizer import JOINT, Tokenizer, Vocabulary
 
 WHOLE_LINES = {"split_special_tokens": True}
-"""No special token is looked for before a line is normalised: `</s>` in a text is text, and `<mask>`, a user symbol, is
-found within its line. Else the parts before and after it would be normalised as lines, each with a space in front."""
+"""Setting by which a line is not split at special tokens before it is normalised. `</s>` in a text is then text, and
+`<mask>`, a user symbol, is found within its line. Otherwise, the parts before and after `<mask>` would be normalised as
+separate lines, each with a space in front."""
 
 
 def to_huggingface(tokenizer: Vocabulary, languages: tuple[str, str], max_length: int) -> dict[str, bytes]:
@@ -92,7 +93,7 @@ def encoder_files(
         max_length: limit of the model in tokens.
         segments: number of segments of the model; with fewer than two, B has the segment of A.
         separator: ids between two texts; None: those of the vocabulary.
-        words: the model reads lists of words, each as if it followed a space.
+        words: whether the model reads lists of words, each as if it followed a space.
 
     Raises:
         ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.

@@ -1,7 +1,7 @@
 """Import and export of Vision Transformers of Hugging Face: names, layouts and settings of the weights.
 
 tformer projects queries, keys and values in one product, and Hugging Face in three. Patches are a linear layer here and
-a convolution there. Positions have the shape of the grid here; there they are a sequence after that of [class].
+a convolution there. Positions have the shape of the grid here, and are a sequence there, after the position of [class].
 
 Shapes: D model width, F feed-forward width, C channels, P height and width of a patch, N patches.
 """
@@ -33,7 +33,7 @@ from tformer_cli.interop.writing import encoder_settings, plain
 from tformer_cli.models.vit import Stem, ViTConfig
 
 Layers = Callable[[int], Iterator[tuple[str, tuple[str, ...]]]]
-"""From the depth to each layer of the encoder: our name; theirs, of which ours is the concatenation."""
+"""A function of the depth: yields tformer's name of each layer, and the names of the layers that it concatenates."""
 
 PREFIX = "vit."
 FACTORS = "layer_scale.factors"
@@ -45,7 +45,7 @@ EMBEDDINGS = {
 MASK = "embeddings.mask_token"
 HEAD = "classifier"
 IGNORED = ("pooler.", "decoder.")
-"""Beginnings of names: of what no classifier has."""
+"""Prefixes of the names of weights that no classifier has."""
 PICTURES: Rules = {
     **LEARNED,
     "norm": only({Norm.pre}, "is pre-norm"),
@@ -117,7 +117,7 @@ def read_encoder(
     qkv_bias: bool = True,
     class_position: bool = True,
 ) -> dict[str, Tensor]:
-    """Return an encoder's weights in a file under tformer's names; libraries differ only in the names.
+    """Return the weights of an encoder under tformer's names; libraries differ only in their names.
 
     Args:
         config: settings of the model.
@@ -129,7 +129,7 @@ def read_encoder(
         class_position: whether the file has a position of [class]; a missing one is zero.
 
     Raises:
-        ConfigError: if one is missing or has another shape.
+        ConfigError: if a weight is missing or has another shape.
     """
     dim, (rows, columns) = config.dim, grid
     projection = weights.take(f"{embeddings['patches']}.weight", dim, -1, config.patch_size, config.patch_size)
@@ -164,7 +164,7 @@ def read_encoder(
 def write_encoder(
     config: ViTConfig, state: Mapping[str, Tensor], layers: Layers, embeddings: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    """Return the weights of an encoder by their names in Hugging Face; the arguments are those of `read_encoder`."""
+    """Return the weights of an encoder under the names of another library; see `read_encoder` for the arguments."""
     projection = state["encoder.patches.project.weight"]
     tensors = {
         f"{embeddings['patches']}.weight": projection.unflatten(1, (-1, config.patch_size, config.patch_size)),
@@ -225,7 +225,7 @@ def import_config(content: Mapping[str, Any], where: str, say: Say = warn) -> Vi
     """Return tformer's settings for the content of a `config.json`.
 
     Raises:
-        ConfigError: if a setting is unknown or has no counterpart.
+        ConfigError: if a setting has a value without a counterpart.
     """
     check_import(content, READ, where, say)
     settings = Settings(content, where)

@@ -116,7 +116,7 @@ def to_halves(dim: int) -> Tensor:
 
 
 def check_exportable(config: Seq2SeqConfig) -> None:
-    """Refuse what neither architecture has.
+    """Refuse settings without a counterpart in the architecture for `config.norm`.
 
     Raises:
         ConfigError: naming the first such setting.

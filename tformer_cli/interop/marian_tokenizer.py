@@ -89,7 +89,7 @@ def _renumbered(model, vocabulary: list[str], config: Mapping[str, Any], origin:
     made.CopyFrom(model)
     del made.pieces[:]
     for number, name in enumerate(vocabulary):
-        # BPE merges unused pieces too, and parts them again
+        # BPE merges into unused pieces too, and then splits them again
         piece = made.pieces.add(piece=name, score=LAST, type=UNUSED)
         if number == unknown:
             piece.type = UNKNOWN

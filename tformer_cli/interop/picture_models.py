@@ -23,11 +23,11 @@ from tformer_cli.train.restore import Opened
 
 CODING = "preprocessor_config.json"
 FILTERS = {Resample.nearest: 0, Resample.lanczos: 1, Resample.bilinear: 2, Resample.bicubic: 3}
-"""Pillow's numbers of them."""
+"""Pillow's numbers of the resampling filters."""
 CROP_MODES = {Fit.crop: "center", Fit.stretch: "squash", Fit.pad: "border"}
 """timm's names of the values of `data.fit`."""
 USUAL_MEAN = USUAL_STD = [0.5, 0.5, 0.5]
-"""Of the paper's models, where nothing else is said."""
+"""Mean and standard deviation of the models of the ViT paper, for folders that contain neither."""
 
 
 def _accepts_huggingface(settings: Mapping[str, Any]) -> bool:
@@ -120,7 +120,7 @@ def _colours(values: list[float], channels: int, where: str) -> list[float]:
     """Return one number for all channels, or one for each.
 
     Raises:
-        ConfigError: if there are fewer than channels.
+        ConfigError: if the number of values is neither 1 nor the number of channels.
     """
     if len(values) not in (1, channels) and not (len(values) == 3 and channels == 1):
         raise ConfigError(f"{where}: mean or std has {len(values)} numbers, the model {channels} channels")
@@ -131,7 +131,7 @@ def export_huggingface(opened: Opened) -> dict[str, bytes]:
     """Return the files of a run, see `huggingface_files`.
 
     Raises:
-        ConfigError: if the model has no counterpart there.
+        ConfigError: if the model has no counterpart in transformers.
     """
     return huggingface_files(*_classifier(opened))
 
@@ -140,7 +140,7 @@ def export_timm(opened: Opened) -> dict[str, bytes]:
     """Return the files of a run, see `timm_files`.
 
     Raises:
-        ConfigError: if the model has no counterpart there.
+        ConfigError: if the model has no counterpart in timm.
     """
     return timm_files(*_classifier(opened))
 
@@ -164,7 +164,7 @@ def huggingface_files(
     """Return the files that `AutoModelForImageClassification` and `AutoImageProcessor` read, by name.
 
     Raises:
-        ConfigError: if the model has no counterpart there.
+        ConfigError: if the model has no counterpart in transformers.
     """
     data, head = experiment.data, experiment.head
     huggingface_vit.check_exportable(model.config, head)
@@ -173,7 +173,7 @@ def huggingface_files(
             "data.channels: grey pictures cannot be exported: Hugging Face's processors make colours of them"
         )
     coding = {
-        "image_processor_type": "CLIPImageProcessor",  # that of ViT distorts images that are not square
+        "image_processor_type": "CLIPImageProcessor",  # ViT's processor distorts images that are not square
         "do_resize": True,
         "size": _scaled_size(data),
         "resample": FILTERS[data.resample],
@@ -212,7 +212,7 @@ def timm_files(
     """Return the files that `timm.create_model("local-dir:FOLDER")` reads, by name.
 
     Raises:
-        ConfigError: if the model has no counterpart there.
+        ConfigError: if the model has no counterpart in timm.
     """
     data, config = experiment.data, model.config
     height, width = data.height_width
@@ -229,7 +229,7 @@ def timm_files(
         "label_names": labels,
     }
     settings = {
-        "architecture": "vit_tiny_patch16_224",  # of which `model_args` changes every size
+        "architecture": "vit_tiny_patch16_224",  # `model_args` replaces all of its sizes
         "num_classes": len(labels),
         "num_features": config.dim,
         "global_pool": arguments["global_pool"],

@@ -59,7 +59,7 @@ LEARNED: Rules = {
     "max_length": carried("rows of the table of positions"),
     "depth": carried("blocks"),
 }
-"""Names of activations in BERT, GPT-2 and ViT."""
+"""Export rules that BERT, GPT-2 and ViT share."""
 
 
 def _short(value: Any) -> str:
@@ -76,7 +76,7 @@ class Settings:
     Args:
         content: content of the file.
         where: name of the file in error messages.
-        names: names in error messages for settings with another name in the file.
+        names: for error messages, the names in the file of settings that `content` has under other names.
     """
 
     def __init__(self, content: Mapping[str, Any], where: str, names: Mapping[str, str] | None = None) -> None:
@@ -188,7 +188,7 @@ class Weights:
         where: name of the file in error messages.
 
     Attributes:
-        left: tensors that were not consumed yet.
+        left: tensors that are not consumed yet.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -298,9 +298,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def label_names(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Return the names of the rows of a head's last layer: of `id2label` of transformers, or of `label_names` of timm.
+    """Return the names of the rows of a head's last layer: `id2label` of transformers, or `label_names` of timm.
 
-    Rows without names, or with names for some of them only, have the names that transformers gives.
+    Unless every row has a distinct name, all have the default names of transformers (`LABEL_0`, `LABEL_1`, ...).
 
     Args:
         settings: content of the `config.json`.

@@ -19,8 +19,8 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # SentencePi
 UNIGRAM, BPE, _, CHAR = range(1, 5)  # SentencePiece's types of models
 NEVER = -1000.0  # score of pieces that text must not be segmented into; worse than any run of unknown characters
 CLUSTERED = r"(?<!\A)(?=[\p{M}\x{200C}\x{200D}])"  # before a character that joins the one before it
-BREAK = "\x01"  # between any two characters; the normaliser drops it
-UNKNOWN_CHARACTER = "\U0010ffff"  # no character, so that no vocabulary has it
+BREAK = "\x01"  # inserted at `CLUSTERED`; the normaliser drops it
+UNKNOWN_CHARACTER = "\U0010ffff"  # a noncharacter, which no vocabulary contains
 
 
 def parse(data: bytes, origin: str = "tokenizer"):
@@ -96,7 +96,7 @@ def _normalizers(tokenizer: Tokenizer, model) -> list[dict[str, Any]]:
     spec, steps = model.normalizer_spec, []
     if spec.precompiled_charsmap:
         if "nfkc" in spec.name:
-            # `Precompiled` takes clusters of characters for one and drops marks it does not know: leave it none
+            # `Precompiled` treats a cluster as one character and drops marks that it does not know: leave no clusters
             steps += [{"type": "NFC"}, *_half_width_kana(), _replace(CLUSTERED, BREAK)]
         charsmap = base64.b64encode(spec.precompiled_charsmap).decode()
         steps.append({"type": "Precompiled", "precompiled_charsmap": charsmap})
@@ -145,7 +145,7 @@ def _confusable(model) -> str:
 
 
 def _splits(model) -> dict[str, Any] | None:
-    """Return a pre-tokenizer that makes a word of each user symbol; the longest of several counts."""
+    """Return a pre-tokenizer that makes a word of each user symbol; the longest match counts."""
     symbols = sorted((p.piece for p in model.pieces if p.type == USER_DEFINED), key=lambda piece: (-len(piece), piece))
     patterns = [_escape(symbol) for symbol in symbols]
     if _has_bytes(model) and (names := _confusable(model)):
@@ -169,7 +169,7 @@ def _escape(text: str) -> str:
 
 
 LEADING_SPACES = 1_000_000
-"""Number of leading spaces to strip from a decoded text, large enough for all, as SentencePiece does."""
+"""Number of leading spaces to strip from a decoded text: large enough for all of them, as in SentencePiece."""
 
 
 def _decoders(tokenizer: Tokenizer, model) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ def json_file(value: Any) -> bytes:
 
 
 def weights_file(tensors: dict[str, Tensor]) -> bytes:
-    """Return a safetensors file with torch's mark, without which `transformers` refuses it."""
+    """Return a safetensors file with the metadata `format: pt`, without which `transformers` refuses it."""
     return safetensors.torch.save(tensors, metadata={"format": "pt"})
 
 
@@ -30,7 +30,7 @@ def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def tokenizer_files(tokenizer: Vocabulary) -> dict[str, bytes]:
-    """Return tformer's own files of a tokenizer, by which an import has the same tokenizer again."""
+    """Return tformer's own files of a tokenizer, from which an import restores the same tokenizer."""
     return {f"tokenizer/{name}": content for name, content in tokenizer.files().items()}
 
 
