@@ -137,7 +137,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 @dataclass
 class Checkpoints:
-    """The checkpoints of a run, of which old ones are removed.
+    """The checkpoints of a run; `save` removes old ones.
 
     Args:
         folder: `RUN/checkpoints`.
@@ -194,11 +194,11 @@ class Checkpoints:
         return next(reversed(self.steps()), None)
 
     def best(self, newest: Path | None = None, *, strict: bool = True) -> Path | None:
-        """Return the checkpoint with the best score, from the record of the newest one; pointers may be older.
+        """Return the checkpoint with the best score, as the newest checkpoint records it; the file `best` may be older.
 
         Args:
             newest: checkpoint whose record is used; None: that of the last step.
-            strict: whether a damaged record is an error; another checkpoint could be the best one.
+            strict: whether a damaged record is an error, since another checkpoint could be the best one.
 
         Returns:
             Its folder, which may have been removed since; None if no checkpoint has been scored.

@@ -173,7 +173,7 @@ FIELDS: Mapping[str, Callable[[object], bool]] = {
     "better": _flag,
     "extra": _flag,
 }
-"""Checks of the optional fields of `state.json`."""
+"""Checks of the fields of `state.json`; only `step` is always required."""
 RESUMABLE = ("step", "seconds", "window", "offsets", "fingerprint", "machine")
 """Fields that are required to resume a run."""
 
