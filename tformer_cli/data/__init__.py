@@ -1,1 +1,1 @@
-"""Reading, tokenised arrays, batching."""
+"""Reading of data sets, their storage as tokenised arrays, and batching."""

@@ -33,7 +33,7 @@ class Batch:
         return self._each_tensor(lambda value: value.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Self:
-        """Return the batch in page-locked memory, from which copies to a GPU run beside the computation."""
+        """Return the batch in page-locked memory, from which copies to a GPU overlap with computation."""
         return self._each_tensor(Tensor.pin_memory)
 
     def _each_tensor(self, function: Callable[[Tensor], Tensor]) -> Self:

@@ -18,7 +18,7 @@ import numpy as np
 Value = TypeVar("Value")
 
 NOISE = 0.06
-"""Noise added to each cost before sorting, as a share of it, so that batches differ from epoch to epoch."""
+"""Noise added before sorting, as a share of the cost (half of it if samples have one length)."""
 TRIALS = 4
 """Number of orders that determine the number of batches; an epoch tries up to twice as many to stay below it."""
 ENOUGH_PERCENT = 4.0
@@ -66,10 +66,10 @@ class _Table:
     """The lengths and costs of an epoch's samples, by which they are ordered.
 
     Attributes:
-        lengths: of each sample, (N, k).
+        lengths: lengths of each sample, (N, k).
         cost: the longest length of each sample, (N,) int64.
         group: index of each sample's cost among the distinct costs, (N,) int64.
-        quantile: of each distinct cost: the share of the sum of all costs up to the middle of its samples.
+        quantile: for each distinct cost, the share of the sum of all costs up to the middle of its samples.
     """
 
     lengths: np.ndarray
@@ -138,7 +138,7 @@ class LengthBatches:
         batch_tokens: maximum cost of a batch. A single sample that exceeds it becomes a batch.
         max_batch: maximum number of samples in a batch; 0: no limit.
         seed: seed of the order.
-        shuffle: whether the order is random; otherwise samples are sorted by decreasing cost, in every epoch the same.
+        shuffle: whether the order is random; otherwise every epoch has the order of decreasing cost.
 
     Raises:
         ValueError: if there are no samples, or the lengths have neither of the shapes.

@@ -51,7 +51,7 @@ def cached(
     kind: str = "tokens",
     fallback: Callable[[Sequence[str], Write], dict[str, np.ndarray]] | None = None,
 ) -> tuple[dict[str, np.ndarray], str]:
-    """Return the arrays of a key from the cache, to which they are written first if they are not there.
+    """Return the arrays of a key from the cache; if they are missing, compute and store them first.
 
     Args:
         cache: the cache folder; empty: the user's.

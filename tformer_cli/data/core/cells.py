@@ -244,7 +244,7 @@ def has_short_floats(arrow_type: str) -> bool:
 
 
 def shortest(value: Any) -> Any:
-    """Return numbers of 32 bits as they are written: 0.1, which Python has as 0.10000000149011612."""
+    """Return 32-bit floats with the fewest digits that identify them: 0.1 instead of 0.10000000149011612."""
     if isinstance(value, list):
         return [shortest(item) for item in value]
     return float(str(np.float32(value))) if isinstance(value, float) else value
@@ -295,7 +295,8 @@ def read_list(text: str) -> list[str] | None:
         None if the text is not a list.
 
     Raises:
-        ValueError: if NumPy omitted items ("..."), or an item is a list or missing; the message names the cause.
+        ValueError: if the list has another notation, NumPy omitted items ("..."), or an item is a list, an object or
+            missing; the message names the cause.
     """
     text = text.strip()
     if text.startswith("array(") and text.endswith(")"):

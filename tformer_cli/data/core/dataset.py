@@ -66,14 +66,14 @@ class Data(Generic[S, B]):
         """Take from the training split what the data must know: vocabulary, labels, statistics."""
 
     def load(self, folder: Path) -> None:
-        """Take from a checkpoint folder what it holds of the data, such as the tokenizer; no split is read.
+        """Load what `files` wrote into a checkpoint folder, such as the tokenizer; no split is read.
 
         Raises:
             RunError: if the checkpoint is damaged.
         """
 
     def start_from(self, folder: Path) -> None:
-        """Take from a checkpoint that training starts from what serves this run; by default, everything.
+        """Load what this run needs from the checkpoint that training starts from; by default, everything.
 
         Raises:
             RunError: if the checkpoint is damaged.
@@ -93,18 +93,18 @@ class Data(Generic[S, B]):
         return {f"data.{split}": self.split(split).hash for split in ("train", "validation")}
 
     def describe(self) -> list[tuple[str, str]]:
-        """Return name and value of the header's lines on the data."""
+        """Return the names and values of the lines about the data in the header that training prints."""
         raise NotImplementedError
 
     # --- what a model must know ---
 
     def sizes(self) -> Sizes:
-        """Return the sizes that a model's body needs of the data, after `prepare` or `load`."""
+        """Return the sizes of the data that determine the shape of the model, after `prepare` or `load`."""
         return Sizes()
 
     @property
     def usual_length(self) -> int:
-        """Return the usual size of an example, of which `ModelConfig.attention` returns the shape of attention."""
+        """Return the usual size of an example, the argument of `ModelConfig.attention_shape`."""
         raise NotImplementedError
 
     @property

@@ -28,7 +28,7 @@ from tformer_cli.raw_lines import decoded_lines, line_blocks, without_mark
 from tformer_cli.regular import open_regular
 
 TABLES = (".tsv", ".csv", ".jsonl", ".tsv.gz", ".csv.gz", ".jsonl.gz", *COLUMNAR)
-"""Endings of the tables that are searched in a folder."""
+"""Endings of the tables that are looked for in a folder."""
 READABLE = (*TABLES, ".json", ".json.gz")
 """Endings of readable tables, including one that other files have too."""
 DELIMITERS = ";\t|"

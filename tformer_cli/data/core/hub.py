@@ -29,7 +29,8 @@ def hub_splits(config: DataConfig) -> list[str]:
     """Return the splits that a dataset has.
 
     Raises:
-            ConfigError, DataError: if there is none of that name.
+        ConfigError: if `data.path` is not set.
+        DataError: if the dataset is not available, or has a builder that is not allowed.
     """
     if not config.path:
         raise ConfigError("data.path is not set", "name a dataset id or a local snapshot: data.path=...")
@@ -71,7 +72,7 @@ def refuse_saved(folder: Path) -> None:
 
 
 def hub_path(path: str) -> str:
-    """Return the path for the library: folders by absolute path, since some names mean its builders.
+    """Return the path for the library; a folder becomes an absolute path, since some bare names mean builders.
 
     Raises:
         DataError: if the name is one of the library's builders, which would read files of the current folder and may

@@ -44,7 +44,7 @@ quiet_hub = Override(
     lambda level: logging.getLogger("huggingface_hub").setLevel(level),
     logging.ERROR,
 )
-"""Keeps warnings of the library, such as a line for each retry, off the terminal: a failure is one line of ours."""
+"""Keeps warnings of the library, such as a line for each retry, off the terminal; tformer reports failures itself."""
 
 
 def _show_bars(shown: bool) -> None:

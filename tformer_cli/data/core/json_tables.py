@@ -2,7 +2,7 @@
 
 One object contains the rows in a list (`{"data": [{...}, ...]}`), a list per column
 (`{"text": [...], "label": [...]}`), or a table as pandas writes it, by column or with `orient="split"`. Only files that
-end with `.json` are read so.
+end with `.json` may have these three forms.
 """
 
 from __future__ import annotations

@@ -296,7 +296,7 @@ def read_cached(
     *,
     skip: bool,
 ) -> tuple[Arrays, dict[str, Any], tuple[str, ...]]:
-    """Return the arrays of a split from the cache, to which they are written first if they are not there.
+    """Return the arrays of a split from the cache; if they are missing, compute and store them first.
 
     Without a key, or if the cache cannot be written, they are written to anonymous temporary files.
 

@@ -187,7 +187,7 @@ class MetadataTables:
         return Columns(content, text, missing, self.item, self.settings, others, condition, self.is_label)
 
     def narrowed(self, rows: UndecodedSplit, columns: Columns, split: str, origin: str) -> UndecodedSplit:
-        """Return the files with everything that selects rows in their key and in their name."""
+        """Return the split with the settings that select its rows added to its key and its origin."""
         config = self.config
         key = rows.key and [*rows.key, columns.names, config.split_column, split, config.only]
         return dataclasses.replace(rows, key=key, origin=f"{origin}, {config.only}" if config.only else origin)
@@ -257,7 +257,7 @@ def with_wildcards(path: Path, named: Callable[[Path], list[Path]]) -> list[Path
 
 @functools.lru_cache(maxsize=16)
 def _row_names(table: Path, *version: int) -> tuple[str, ...]:
-    """Return the names of the columns of a table of text: in JSON, of those that any row has.
+    """Return the names of the columns of a table of text; in JSON, all names that occur in any row.
 
     Args:
         table: the table.

@@ -1,7 +1,7 @@
 """Texts and arrays in files, which are written piece by piece, so that a corpus may be larger than memory.
 
-Texts are in anonymous temporary files, which the system deletes with the process. The offset of each text is in memory,
-and is mapped. Token arrays that outlive the process are in the cache: see `tformer_cli.data.text.encoded`.
+Texts and their offsets are in anonymous temporary files, which the system deletes with the process. The offsets are
+memory-mapped. Token arrays that outlive the process are in the cache: see `tformer_cli.data.text.encoded`.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Ragged:
 
     @classmethod
     def from_offsets(cls, values: np.ndarray, offsets: np.ndarray) -> Ragged:
-        """Return the sequences of which i is `values[offsets[i] : offsets[i + 1]]`; offsets (N + 1,) int64."""
+        """Return the sequences `values[offsets[i] : offsets[i + 1]]`; offsets (N + 1,) int64."""
         return cls(values, np.asarray(offsets[:-1]), np.diff(offsets))
 
     def __reduce__(self) -> tuple:
