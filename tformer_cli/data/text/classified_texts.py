@@ -36,7 +36,7 @@ class TextBatch(TokenBatch):
     Attributes:
         tokens: [CLS] A [SEP], or [CLS] A [SEP] B [SEP], (B, T), int64, padded at the end.
         lengths: real tokens in each row, (B,), int64.
-        segments: 0 for A, 1 for B, (B, T), int64; None for single texts.
+        segments: 0 for A, 1 for B, (B, T), int64; None for single texts, and for models without segments.
         targets: (B,) int64 of labels, (B,) float of numbers, (B, C) float of several labels.
     """
 
@@ -77,7 +77,7 @@ class ClassifiedTexts(TextData[LabelledTexts, TextBatch]):
         self.labels = LabelSet.of(train, self.config.data.target, self.config.data.separator)
 
     def load(self, folder: Path) -> None:
-        """Take tokenizer and encoding from a checkpoint, and the labels if it is one of this task."""
+        """Take tokenizer and encoding from a checkpoint, and the labels if it has any."""
         super().load(folder)
         self.encoding.load(folder, self.config.task)
         if (labels := LabelSet.of_checkpoint(folder)) is not None:
@@ -185,7 +185,7 @@ class ClassifiedTexts(TextData[LabelledTexts, TextBatch]):
         return batch.tokens, batch.lengths, batch.segments
 
     def _cut(self, text: np.ndarray, room: int) -> np.ndarray:
-        """Return the remaining part of a text: its beginning, its end, or a quarter of the first and more of the last.
+        """Return the part of a text that remains: its beginning, its end, or both (1/4 and 3/4 of `room`).
 
         Sun et al. 2019 ("How to fine-tune BERT for text classification?") keep the first 128 and the last 382 tokens.
         """

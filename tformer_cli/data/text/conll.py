@@ -31,7 +31,7 @@ BRACKETS = re.compile(r"\*\)?|\([^()*\s]+[*)]")
 CONLL_U, FORM, UPOS, HEAD = 10, 1, 3, 6
 GERMEVAL, OUTER_TAG = 4, 2
 ONTONOTES, ONTONOTES_NUMBER, ONTONOTES_WORD, ONTONOTES_ENTITY = 12, 2, 3, 10
-"""Smallest number of columns of these formats, and the indices of their columns."""
+"""Number of columns of these formats (the smallest one of OntoNotes), and indices of columns."""
 
 Block = tuple[int, list[str]]
 """Number of the first line, and the lines; none is empty."""

@@ -162,7 +162,7 @@ def _rows(config: CorpusDataConfig, path: Path, gate: Gate) -> Iterator[list[str
 
 
 def divide(lines: Iterable[str], kind: Documents) -> Iterator[str]:
-    """Yield the documents that consist of a text file's lines; empty ones are left out."""
+    """Divide the lines of a text file into documents: the file, its lines, or its blocks between blank lines."""
     if kind is Documents.file:
         yield "\n".join(lines) + "\n"
         return

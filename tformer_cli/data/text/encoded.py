@@ -68,9 +68,9 @@ def tokenize_parallel(
         split: the pairs.
         tokenizer: the vocabulary of both languages.
         config: languages, cache folder, and the limits of training.
-        training: leave out pairs of which a side is empty or exceeds a limit, or whose lengths have an unusual ratio.
-        max_length: maximum number of ids of a side that the model accepts, without beginning and end; the smaller of it
-            and `config.max_length` counts.
+        training: whether to leave out pairs with a side that is empty or too long, or with an unusual ratio of lengths.
+        max_length: maximum number of ids of a side that the model accepts, without beginning and end. In training,
+            `config.max_length` is another limit.
 
     Raises:
         DataError: if no pair is left.

@@ -61,9 +61,9 @@ class MaskedBatch(TokenBatch):
         tokens: (B, T), int64, padded at the end.
         lengths: real tokens in each row, (B,), int64.
         segments: 0 or 1 for each token, (B, T), int64; None: one segment.
-        indices: the tokens to predict in the flat (B * T), (N,), int64.
+        indices: positions of the tokens to predict in the flattened tokens (B * T,), (N,), int64.
         targets: the original tokens there, (N,), int64.
-        rows: the sequence of each, (N,), int64.
+        rows: index in the batch of the sequence of each of them, (N,), int64.
         follows: 1 where B follows A, 0 where it does not, (B,), int64; None without next-sentence prediction.
         documents: number of each token's document within its block, (B, T), int64, -1 for padding; None: a block is
             read as one text.
@@ -95,7 +95,7 @@ class MaskedText(TextData[Corpus, MaskedBatch]):
 
     @property
     def usual_length(self) -> int:
-        """Return the maximum length of a sequence, which is that of most."""
+        """Return the maximum length of a sequence, which most sequences have."""
         return self.config.model.max_length
 
     @property
@@ -239,7 +239,7 @@ class MaskedBlocks(PackedView[MaskedBatch]):
         tokens = np.concatenate([[tokenizer.bos_id], text[:stop], [tokenizer.eos_id]]).astype(np.int64)
         if self.data.config.data.across_documents:
             return TokenSequence(tokens)
-        # [CLS] is of the first document, [SEP] of the last.
+        # [CLS] belongs to the first document, [SEP] to the last.
         return TokenSequence(tokens, documents=np.pad(documents[:stop], 1, mode="edge"))
 
 

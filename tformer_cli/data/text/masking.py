@@ -29,7 +29,10 @@ class Masked:
 
 
 class Masking:
-    """Masking of 15 % of the tokens: 80 % become <mask>, 10 % a random token, 10 % stay (Devlin et al. 2019, 3.1).
+    """Masking of a share of the tokens. Some become <mask>, some a random token, and the others stay.
+
+    By default, 15 % of the tokens are predicted: 80 % of them become <mask>, 10 % a random token, and 10 % stay (Devlin
+    et al. 2019, section 3.1).
 
     Args:
         config: the shares.
@@ -72,7 +75,7 @@ class Masking:
 def _whole_words(words: np.ndarray, number: int, random: np.random.Generator) -> int:
     """Draw a count of tokens that consists of whole words and is `number` on average.
 
-    The word that contains token `number` is masked with a probability equal to the fraction of it before that token.
+    The word of the `number`-th token is masked with a probability equal to the fraction of it up to that token.
     The first word is always masked.
     """
     last = np.flatnonzero(words == words[number - 1])

@@ -1,7 +1,7 @@
 """Packing: documents are concatenated and cut into blocks of equal length, with next to no padding.
 
-The order is a pure function of (seed, epoch), and every epoch has the same number of blocks, so that a step number is
-an epoch and an index by one division.
+The order is a pure function of (seed, epoch), and every epoch has the same number of blocks, so that a division
+of the step number gives the epoch and the index.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Piece:
 
 
 class PackedBlocks:
-    """Blocks of `block` tokens, each with the token that follows it, which the last token predicts.
+    """Blocks of `block` tokens, each with the token that follows it, the target of the last token.
 
     In training, each epoch has another order of documents and another start of the first block, so that blocks begin at
     other positions. The tokens before the first and after the last block (fewer than two blocks) are not part of the

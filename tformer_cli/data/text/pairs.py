@@ -94,7 +94,7 @@ class Pairs(TextData[ParallelSplit, PairBatch]):
         """Training pairs as they are segmented in an epoch."""
 
     def prepare(self, run: Path) -> None:
-        """Prepare the pairs; that there is a validation split is checked before the training split is read."""
+        """Prepare the pairs; check that there is a validation split before the training split is read."""
         if not self._find_split("validation"):
             raise no_split(self.config.data, "validation")
         super().prepare(run)

@@ -65,7 +65,7 @@ def find_splits(config: ParallelDataConfig) -> dict[str, str]:
     name `test`, or is the only split whose name begins with it.
 
     Returns:
-        The names (stems or files, or names in a dataset) of those of train, validation and test that exist.
+        The names (stems or files, or names in a dataset) of the existing splits, by train, validation and test.
 
     Raises:
         ConfigError: if the data's location or languages are impossible.
@@ -131,7 +131,7 @@ def _find(config: ParallelDataConfig, role: str) -> str | None:
 
 
 def no_split(config: ParallelDataConfig, role: str) -> DataError:
-    """Return the error for a split that is not configured and does not exist, which names those that do."""
+    """Return the error for a split that is not configured and does not exist; it names those that do."""
     existing = {"files": _stems, "hub": hub_splits}[config.source.name](config)
     instead = "; or score --split validation" if role == "test" else ""
     return DataError(

@@ -80,7 +80,7 @@ def read_questions(config: QuestionDataConfig, split: str, *, seed: int, skip: b
         skip: skip questions without text or without answers, which are an error otherwise.
 
     Raises:
-        ConfigError: if the data's source is impossible.
+        ConfigError: if `data.source` is not files.
         DataError: if the split is missing or malformed; names file and question.
     """
     if config.source.name != "files":

@@ -1,4 +1,6 @@
-"""Sentences with a tag for each word as token batches; the first piece of a word predicts its tag.
+"""Sentences with a tag for each word as token batches.
+
+The first piece of a word predicts its tag; in a causal language model, its last piece does.
 
 Shapes: B sentences, T tokens, N words of a batch.
 """
@@ -40,8 +42,8 @@ class TaggedBatch(TokenBatch):
     Attributes:
         tokens: [CLS] words [SEP], (B, T), int64, padded at the end.
         lengths: real tokens in each row, (B,), int64.
-        indices: of the words' first pieces in the flat (B * T), (N,), int64.
-        tags: of the words, (N,), int64.
+        indices: positions of the pieces that predict tags, in the flattened tokens (B * T,), (N,), int64.
+        tags: numbers of the words' tags, (N,), int64.
         counts: number of words of each sentence within the model's limit, (B,), int64; the others are left out.
     """
 
@@ -94,7 +96,7 @@ class TaggedWords(TextData[TaggedSentences, TaggedBatch]):
             raise DataError(cause, "name another column: data.tag_column=..., of tables data.tags=...")
 
     def load(self, folder: Path) -> None:
-        """Take tokenizer and encoding from a checkpoint, and the tags if it is one of this task."""
+        """Take tokenizer and encoding from a checkpoint, and the tags if it has any."""
         super().load(folder)
         self.encoding.load(folder, self.config.task)
         if (folder / TAGS).is_file():
@@ -191,15 +193,15 @@ class TaggedWords(TextData[TaggedSentences, TaggedBatch]):
     def join(self, sentences: Sequence[Pieces]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Join the words of each sentence to [CLS] words [SEP]; words beyond the model's limit are left out.
 
-        A causal language model reads its sentences after [SEP], as in its training. It predicts the tag of a word after
-        the word's last piece, and others at its first piece.
+        A causal language model reads its sentences after [SEP], as in its training. It predicts the tag of a word at the
+        word's last piece, and other models at its first piece.
 
         Args:
             sentences: results of `encode`.
 
         Returns:
-            Tokens (B, T), lengths (B,), indices of these pieces in the flat (B * T) (N,), and the number of
-            words of each sentence within the limit (B,); int64.
+            Tokens (B, T), lengths (B,), positions (N,) of these pieces in the flattened tokens (B * T,), and the number
+            of words of each sentence within the limit, (B,); int64.
         """
         tokenizer, room, causal = self.tokenizer, self.config.model.max_length - 1, is_causal(self.config.model)
         texts, places, counts = [], [], []
@@ -218,7 +220,7 @@ class TaggedWords(TextData[TaggedSentences, TaggedBatch]):
         return tokens, lengths, torch.from_numpy(indices), torch.tensor(counts)
 
     def inputs(self, batch: TaggedBatch, *, training: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Return tokens, lengths and the indices of first pieces."""
+        """Return tokens, lengths and the positions of the pieces that predict tags."""
         return batch.tokens, batch.lengths, batch.indices
 
     def _read(self, split: str) -> dict[str, TaggedSentences]:
