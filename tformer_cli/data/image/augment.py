@@ -31,7 +31,7 @@ Stream = IntEnum(
 )
 """Streams of random numbers, one for each purpose, so that no setting changes the draws of another.
 
-Other modules use streams from 64 on.
+Other modules use streams from 32 on.
 """
 
 JITTER = {
@@ -253,8 +253,8 @@ def draw_blends(
 ) -> tuple[Tensor, Tensor]:
     """Draw how images are blended with their partners.
 
-    It is by mixup (Zhang et al. 2018, eq. 1) or CutMix (Yun et al. 2019, eqs. 1 and 2). With both on, each is applied
-    half of the time.
+    They are blended by mixup (Zhang et al. 2018, eq. 1) or CutMix (Yun et al. 2019, eqs. 1 and 2). If both are on, each
+    is applied half of the time.
 
     Args:
         config: alphas; if both are 0, partners have no weight.

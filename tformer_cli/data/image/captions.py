@@ -59,7 +59,7 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
         config: a `CaptioningExperiment`.
 
     Attributes:
-        images: collates batches of images, and returns the model's input of them.
+        images: collates images into batches, and computes the model's input from them.
         validation_is_drawn: whether the validation split was drawn from the training split, once it is read.
     """
 
@@ -91,7 +91,7 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
         return Sizes(vocabularies=(self.tokenizer.vocab_size,), channels=data.channels, image_size=data.image_size)
 
     def start_from(self, folder: Path) -> None:
-        """Take the tokenizer of a run of captions; texts of runs of other tasks are others."""
+        """Take the tokenizer if the checkpoint is of a captioning run; other tasks have other texts."""
         if is_of_task(folder, self.config.task):
             self.load(folder)
 
@@ -109,7 +109,7 @@ class CaptionedImages(TextData[Images, CaptionBatch]):
         return {self.target_language: _captions(train)}
 
     def learn(self, train: Images) -> None:
-        """Take the vocabulary. That of another run is replaced if it lacks characters of the captions.
+        """Take the vocabulary, and replace one of another run that lacks characters of the captions.
 
         Raises:
             DataError: if the vocabulary at `tokenizer.path` lacks characters.

@@ -39,7 +39,7 @@ class ImageData(Data[Images, B]):
         config: an `ImageExperiment`.
 
     Attributes:
-        images: collates batches of images, and returns the model's input of them.
+        images: collates images into batches, and computes the model's input from them.
         labelled: whether labels are read.
         validation_is_drawn: whether the validation split was drawn from the training split, once it is read.
     """
@@ -191,7 +191,7 @@ class LabelledImageBatch(Batch):
 
     @property
     def shares(self) -> Tensor | None:
-        """Return the weights of `targets`, (B,), float32, of which the rest is for `partner_targets`."""
+        """Return the weights of `targets`, (B,), float32; those of `partner_targets` are 1 minus them."""
         return self.images.shares
 
     def sizes(self) -> tuple[int, int]:

@@ -90,7 +90,7 @@ def _positions(matrices: Tensor, size: tuple[int, int], times: int, axis: int) -
     """Return the x (axis 0) or y (axis 1) to which a map takes output points, in subpixels, as two summands.
 
     Returns:
-        The summand that depends on the column, (B, 1, S * times), and that which depends on the row,
+        The summand that depends on the column, (B, 1, S * times), and the summand that depends on the row,
         (B, R * times, 1), float32.
     """
     rows, columns = ((torch.arange(side * times, dtype=torch.float64) + 0.5) / times - side / 2 for side in size)

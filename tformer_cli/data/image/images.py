@@ -120,7 +120,7 @@ def read_images(
 ) -> dict[str, Images]:
     """Read a split of images in folders of classes, tables or IDX files, see `read_sources`.
 
-    With `data.size` that many training images are drawn by the seed, in proportion to their labels. A larger number
+    With `data.size`, that many training images are drawn by the seed, in proportion to their labels. A larger number
     adds images to those of a smaller one. The images for validation are the same for all.
 
     Args:

@@ -1,4 +1,4 @@
-"""Batches of images, and a model's input of them: augmented images in training, the centre of each in evaluation.
+"""Batches of images, and the model's input: augmented images in training, the centre of each in evaluation.
 
 Batches contain complete images as bytes. The training process crops and augments them on the training device
 (`augment`), with random numbers for each image derived from (seed, epoch, sample).
@@ -60,7 +60,7 @@ class ImageBatch(Batch):
 
 
 class ImageInputs:
-    """The collation of images to batches, and the model's input of a batch.
+    """The collation of images into batches, and the model's input from a batch.
 
     Args:
         data: size, mean and standard deviation of images.
@@ -120,7 +120,7 @@ class ImageInputs:
         return normalise(center(pixels, shapes, self.data.height_width), self.data)
 
     def of_images(self, images: Sequence[np.ndarray], device: torch.device) -> Tensor:
-        """Return the model's input of a user's images, (B, C, S, S), float32.
+        """Return the model's input for a user's images, (B, C, S, S), float32.
 
         Args:
             images: outputs of `read_picture`, (H, W, C) uint8 each; at least one.

@@ -78,7 +78,7 @@ def read_picture(source: Path | str | bytes, config: ImageDataConfig, name: str 
         (H, W, C) uint8.
 
     Raises:
-        BadPicture: a `DataError`: if it is missing, empty, truncated or not an image, or its size is not allowed. A
+        BadPicture: (a `DataError`) if it is missing, empty, truncated or not an image, or its size is not allowed. A
             side has at least 2 pixels and at most 64 times the other, and `PIL.Image.MAX_IMAGE_PIXELS` limits the area.
     """
     name = name or (str(source) if not isinstance(source, bytes) else "the picture")
