@@ -87,8 +87,8 @@ def read_sound(source: Path | str | bytes, sample_rate: int, name: str = "") -> 
         (N,) int16.
 
     Raises:
-        BadRecording: a `DataError`: if it is missing, empty, truncated, not a recording, without samples, not finite or
-            longer than 4 hours. Rates under 1,000 and over 768,000 samples per second are errors too.
+        BadRecording: (a `DataError`) if it is missing, empty, truncated, not a recording, without samples, not finite
+            or longer than 4 hours. Rates under 1,000 and over 768,000 samples per second are errors too.
         ConfigError: if soundfile or soxr is not installed.
     """
     soundfile = library("soundfile", "soundfile", EXTRA)

@@ -44,7 +44,7 @@ FOREIGN = (
     (0, b"\xff\xf1", "AAC"),
     (0, b"\xff\xf9", "AAC"),
 )
-"""Offsets and signatures of formats that are not supported."""
+"""Offsets, signatures and names of formats that are not supported."""
 
 
 def parts(stream: IO[bytes]) -> list[Part]:

@@ -28,7 +28,7 @@ Stream = IntEnum(
     "gain noise white time_masks frequency_masks time_warp speed silence join time_masks_2 frequency_masks_2",
     start=128,
 )
-"""Streams of random numbers, one for each purpose; images use those below 128."""
+"""Streams of random numbers, one for each purpose; other data uses those below 128."""
 MASKS = (Stream.time_masks, Stream.frequency_masks), (Stream.time_masks_2, Stream.frequency_masks_2)
 """The streams of the masks of each view."""
 

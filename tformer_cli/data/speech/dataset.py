@@ -45,7 +45,7 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
 
     Args:
         config: a `SpeechRecognitionExperiment` or a `SpeechTranslationExperiment`.
-        texts: what the texts must fit.
+        texts: the limits of the texts.
     """
 
     typical_length = 300
@@ -108,7 +108,7 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
             self.front_end.statistics = Statistics.of_json(content, self.config.features.bins, str(folder))
 
     def start_from(self, folder: Path) -> None:
-        """Take the statistics of features, and the tokenizer unless it is of other texts."""
+        """Take the statistics of features, and the tokenizer unless it was trained on texts of another kind."""
         self.load(folder)
         if not self.texts.uses_vocabulary_of(folder):
             del self.tokenizer
@@ -196,7 +196,7 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
         self._limited.add(split)
 
     def _select(self, train: Recordings, rows: np.ndarray, reason: str) -> Recordings:
-        """Return the given training recordings; the header reports the number of the others."""
+        """Return the recordings at the given rows; the header reports how many others there are."""
         if len(rows) == len(train):
             return train
         self._notes.append(f"left out of training: {len(train) - len(rows):,} recordings {reason}")

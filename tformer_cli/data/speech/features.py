@@ -68,7 +68,7 @@ class SpeechFeatures:
     Args:
         config: settings of the features; if `kind` is stored, batches contain features, and steps on sound are skipped.
         augment: settings of the augmentation in training. Speed, silences and joining are applied earlier, when a batch
-            is collated: see `data.joining`.
+            is collated: see `data.speech.joining`.
         sample_rate: samples per second.
         seed: seed of the run.
         read_noises: returns the recordings in a folder, `augment.noise_path`, as (n,) int16 or float32 at

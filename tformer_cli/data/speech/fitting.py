@@ -19,14 +19,14 @@ from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 
 class SpeechTexts:
-    """What the texts of recordings must fit; a subclass for each kind of text.
+    """The limits of the texts of recordings; each kind of text has a subclass.
 
     Args:
         config: the task's `Experiment`.
 
     Attributes:
         noun: name of a text in messages.
-        unfit: why a recording is left out that has fewer frames than its text needs.
+        unfit: reason, in messages, why recordings with fewer frames than their texts need are left out.
         language: language of the texts; empty: not known.
     """
 
@@ -113,7 +113,7 @@ class Translations(SpeechTexts):
         return fitting_rows(tokens, self.limit, self.noun, recordings.location, skip=skip)
 
     def uses_vocabulary_of(self, checkpoint: Path) -> bool:
-        """Return whether the checkpoint is of a run of the same task; the texts of other tasks are others."""
+        """Return whether the checkpoint is of a run of the same task; other tasks have other texts."""
         return is_of_task(checkpoint, self.config.task)
 
 

@@ -3,10 +3,10 @@
 This module contains everything that changes the length of an utterance, since batches are planned by lengths. The draws
 are a function of (seed, epoch, row), and the sound is computed when a batch is collated.
 
-A change of speed changes pitch and tempo together (Ko et al. 2015). It is computed by soxr, in the process that
-collates the batch: for a second of sound it took 0.26 ms of a core (0.45 for short recordings), and a strided
-convolution with a sinc of six zero crossings, which the device could compute, 0.1 ms. Both are little compared with
-training. The filter of soxr is far better and allows any ratio. A recording has the same samples in any batch, and
+A change of speed changes pitch and tempo together (Ko et al. 2015). soxr computes it in the process that collates the
+batch. For a second of sound, soxr took 0.26 ms of a core (0.45 ms for short recordings). A strided convolution with a
+sinc of six zero crossings, which the device could compute, took 0.1 ms. Both are little compared with training. The
+filter of soxr is far better and allows any ratio. A recording has the same samples in any batch, and
 workers compute them ahead of training.
 
 M utterances of an epoch, K recordings in the longest.
@@ -67,10 +67,10 @@ class Utterances:
         return np.pad(sound, (before, after)) if before or after else sound
 
     def without_joining(self, indices: np.ndarray, lengths: np.ndarray) -> Utterances:
-        """Return the utterances, of which some consist only of their first recording.
+        """Return the utterances, some of them reduced to their first recording.
 
         Args:
-            indices: indices of those, (P,) int64.
+            indices: indices of the utterances to reduce, (P,) int64.
             lengths: number of samples of each recording, (N,) int64.
         """
         parts = self.parts.copy()

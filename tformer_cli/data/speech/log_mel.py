@@ -3,11 +3,11 @@
 The mean of a frame is subtracted, and a share of the previous sample from each sample (pre-emphasis). The frame is
 multiplied by a window whose first and last value are 0, and padded with zeros to a power of two. Triangular filters,
 which are evenly spaced by mel, sum its power spectrum. A feature is the logarithm of a sum, or of float32's epsilon if
-that is larger. Only complete frames count: there are (N - window) / hop + 1, or none if the recording is shorter than a
-window.
+that is larger. Only complete frames count: there are floor((N - W) / hop) + 1, or none if the recording is shorter than
+a window.
 
-Samples are in [-1, 1], whereas Kaldi's tools use 16-bit integers. The difference is a constant, and the floor, which
-here is about the noise of rounding to 16 bits, so that digital silence is no outlier.
+Samples are in [-1, 1], whereas Kaldi's tools use 16-bit integers. The features therefore differ by a constant, and by
+the floor. Here it is about the noise of rounding to 16 bits, so that digital silence is no outlier.
 
 B recordings, N samples, T frames, W samples of a window, F filters.
 """

@@ -28,7 +28,7 @@ def read_features(source: Path | str | bytes, bins: int, name: str = "") -> np.n
         (T, bins) float32, with T at least 1.
 
     Raises:
-        BadRecording: a `DataError`: if it is missing, empty, truncated, of another shape, or not finite.
+        BadRecording: (a `DataError`) if it is missing, empty, truncated, of another shape, or not finite.
     """
     name = name or (str(source) if not isinstance(source, bytes) else "the features")
     if not isinstance(source, bytes):
