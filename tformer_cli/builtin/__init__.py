@@ -26,7 +26,7 @@ SIZES: dict[str, int] = {"train": 20_000, "validation": 500, "test": 500}
 
 _WORDS = 4  # 64-bit random words for a sentence
 _BLOCK = 256  # sentences drawn at a time
-_ENOUGH = 7  # minimum number of a predicate's partners of which some are held out
+_ENOUGH = 7  # minimum number of partners of a predicate for some of them to be held out
 _PATIENCE = 50_000  # draws without a new sentence after which the search ends
 
 

@@ -31,7 +31,7 @@ def phrase(item: Phrase, subject: Phrase | None = None, *, floating: bool = Fals
     Args:
         item: the phrase.
         subject: subject of the clause, whose possessions are marked by 自分.
-        floating: leave out the number, which floats.
+        floating: whether to leave out the number, which floats: it follows the particle.
     """
     noun, owner = item.noun, item.owner
     name = noun.japanese

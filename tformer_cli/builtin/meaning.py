@@ -48,7 +48,8 @@ class Phrase(NamedTuple):
 class Action(NamedTuple):
     """An action: "Ken reads a book". In a relative clause, the phrase that it modifies is None.
 
-    `tense` is past, present or future; `modal` is "", can or want.
+    `other` is the person who receives something, or from whom it is borrowed. `tense` is past, present or future;
+    `modal` is "", can or want.
     """
 
     subject: Phrase | None

@@ -70,8 +70,8 @@ class Drawn(NamedTuple):
 
     Attributes:
         shape: one of `CORNERS`.
-        x: of its centre.
-        y: of its centre.
+        x: distance of its centre from the left border.
+        y: distance of its centre from the upper border.
         radius: half the side of the square that contains it.
         colour: red, green and blue from 0 to 255.
     """
@@ -106,7 +106,7 @@ def arrange(scene: Scene, draws: Draws) -> list[list[Drawn]]:
 
 
 def _bands(radii: Sequence[Sequence[float]], draws: Draws) -> list[tuple[float, float]]:
-    """Divide the side among the groups: from where to where each may extend."""
+    """Divide the side among the groups, and return where the band of each begins and ends."""
     if len(radii) == 1:
         return [(MARGIN, 1 - MARGIN)]
     widths = [2 * max(group) for group in radii]
@@ -116,7 +116,7 @@ def _bands(radii: Sequence[Sequence[float]], draws: Draws) -> list[tuple[float, 
 
 
 def _row(radii: Sequence[float], draws: Draws) -> list[float]:
-    """Return centres of the shapes of a group that stand in a row from border to border, in random distances."""
+    """Return centres of the shapes of a group that stand in a row from border to border, at random distances."""
     free = 1 - 2 * MARGIN - 2 * sum(radii) - GAP * (len(radii) - 1)
     centres, start = [], MARGIN
     for radius, offset in zip(radii, sorted(draws.between(0, free) for _ in radii), strict=True):
