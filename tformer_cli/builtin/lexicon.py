@@ -15,8 +15,8 @@ KANJI_NUMERALS = ("", "一", "二", "三", "四", "五", "六", "七", "八", "�
 class Noun:
     """A noun, name or pronoun.
 
-    `counter` is the Japanese counter word ("" if it is not counted), `pronoun` the English pronoun for it (""
-    if its gender is open), `measure` what English counts it by ("cups of tea").
+    `counter` is the Japanese counter word ("" if the noun is not counted). `pronoun` is the English pronoun for it (""
+    if its gender is open). `measure` is the unit by which English counts it ("cups of tea"), singular and plural.
     """
 
     english: str

@@ -59,7 +59,7 @@ def takes_people(verb: Verb) -> bool:
 
 @cache
 def places_for(verb: Verb, noun: Noun) -> tuple[Place, ...]:
-    """Return the places of an action of `noun`; those of animals are parks, gardens and water."""
+    """Return the places of an action of `noun`; animals act in parks, gardens and water only."""
     if "animal" not in noun.tags:
         return verb.places
     return tuple(place for place in verb.places if place.tags & {"outdoor", "water"})
@@ -67,7 +67,7 @@ def places_for(verb: Verb, noun: Noun) -> tuple[Place, ...]:
 
 @cache
 def objects_for(verb: Verb, noun: Noun) -> tuple[Noun, ...]:
-    """Return the possible objects of an action of `noun`; those of animals are some food and other animals."""
+    """Return the possible objects of an action of `noun`; for animals, some food and living beings only."""
     if "animal" not in noun.tags:
         return verb.objects
     return tuple(item for item in verb.objects if item.tags & {"fodder", "lap", "alive"})

@@ -37,7 +37,7 @@ def documents(split: str, size: int = 0, cache: str = "") -> list[str]:
 
     Args:
         split: train or test.
-        size: number of documents, of which the first are used; 0: all.
+        size: number of documents, from the first on; 0: all.
         cache: the cache folder; empty: the user's.
 
     Raises:

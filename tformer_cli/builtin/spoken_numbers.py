@@ -198,7 +198,7 @@ else:
 def synthesise(text: str, voice: str, words_a_minute: int, pitch: int, pitch_range: int) -> tuple[np.ndarray, int]:
     """Return synthesised speech without silence at its beginning and end.
 
-    espeak-ng has a state of pitch flutter, echo and random numbers, of which only the last can be reset, so that an
+    espeak-ng keeps a state of pitch flutter, echo and random numbers. Only the random numbers can be reset, so that an
     utterance depends on the previous ones. The library is therefore loaded for each utterance and unloaded after it,
     which takes about as long as the utterance. There is no state between calls, so that a process may fork.
 

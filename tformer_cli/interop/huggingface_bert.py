@@ -62,7 +62,7 @@ def export_files(
         tokenizer: the tokenizer it was trained with.
         labels: labels of a classifier, or tags of a tagger.
         head: settings of a fine-tuned model's head.
-        separator: ids between two texts; None: those of the vocabulary.
+        separator: ids between two texts; None: `tokenizer.pair_separator`.
         words: whether the model reads lists of words, each as if it followed a space.
 
     Raises:

@@ -92,7 +92,7 @@ def encoder_files(
         tokenizer: tformer's tokenizer.
         max_length: limit of the model in tokens.
         segments: number of segments of the model; with fewer than two, B has the segment of A.
-        separator: ids between two texts; None: those of the vocabulary.
+        separator: ids between two texts; None: `tokenizer.pair_separator`.
         words: whether the model reads lists of words, each as if it followed a space.
 
     Raises:

@@ -153,7 +153,7 @@ def layers(depth: int, *, layer_scale: bool) -> Iterator[tuple[str, tuple[str, .
 
 
 def arguments_of(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the arguments of a model from `config.json`: those of the architecture, updated by those that differ.
+    """Return the arguments of a model from `config.json`: the architecture's, updated by `model_args`.
 
     Raises:
         ConfigError: if its architecture or an argument is not supported.
@@ -212,7 +212,9 @@ def import_config(arguments: Mapping[str, Any], tensors: Mapping[str, Tensor], w
 def import_size(
     config: ViTConfig, settings: Mapping[str, Any], tensors: Mapping[str, Tensor], where: str
 ) -> tuple[int, int]:
-    """Return the height and width of images in pixels: those in the file, otherwise a square.
+    """Return the height and width of images in pixels.
+
+    It is `img_size` if the file has it, a square if the patches form one, and otherwise `input_size`.
 
     Args:
         config: settings from `import_config`.

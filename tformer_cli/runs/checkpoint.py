@@ -1,9 +1,10 @@
 """Checkpoints, in a format that all families share; their content is verified when it is read.
 
 A checkpoint is a folder: `model.safetensors` (the weights for use: the moving average if there is one),
-`optimizer.safetensors` (moments, and the raw weights if there is an average), `state.json`, `config.yaml`, files of the
-task (tokenizer, labels) and, written last, `manifest.json` with format version, size and SHA-256 of each file. It is
-written under a temporary name, synced and renamed, so that a folder with its final name is always complete.
+`optimizer.safetensors` (moments, and the raw weights if there is an average), `state.json`, `config.yaml`, and files of
+the task (tokenizer, labels). `manifest.json` is written last, and contains the format version, and the size and SHA-256
+of each file. The folder is written under a temporary name, synced and renamed, so that a folder with its final name is
+always complete.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ EPOCHS_IN_MEMORY = 2
 
 
 def in_groups(items: Iterable[Value], size: int) -> Iterator[list[Value]]:
-    """Yield items in lists of a size, the last of which may be shorter; they are consumed as they are needed."""
+    """Yield items in lists of `size`; the last list may be shorter. Items are consumed as they are needed."""
     iterator = iter(items)
     while group := list(islice(iterator, size)):
         yield group
@@ -123,11 +123,11 @@ def stream_position(micro_batch: int, num_batches: int) -> tuple[int, int]:
 class LengthBatches:
     """Batches of samples of similar lengths that cost at most `batch_tokens` each.
 
-    The cost of a batch is its number of rows times the longest length in it, over all rows and columns, as the memory
-    of a Transformer depends on the longer side. Samples are sorted by cost into strips; within a strip by length
-    difference (first minus last column), in alternating order, so that neighbours are similar in both. Each
-    epoch shifts the strips and sorts with noise, so that batches differ from epoch to epoch (less so where a strip
-    contains one batch).
+    The cost of a batch is its number of rows times the longest length in any row and column, as the memory of a
+    Transformer depends on the longer side. Samples are divided into strips of similar cost. Within a strip they are
+    sorted by length difference (first minus last column), in alternating order, so that neighbours are similar in
+    both. Each epoch shifts the strips and sorts with noise, so that batches differ from epoch to epoch (less so where a
+    strip contains one batch).
 
     Lengths may differ from epoch to epoch (sampled segmentations). As their sum hardly changes, every epoch has the
     number of batches of the first one, plus `ROOM`. If an epoch needs more, it skips randomly drawn batches.
@@ -229,7 +229,7 @@ class LengthBatches:
         return _Plan(order, bounds, rank)
 
     def _random(self, epoch: int, stream: int) -> np.random.Philox:
-        """Return a bit generator, of which only raw words are used, as NumPy keeps no other stream stable."""
+        """Return a bit generator; only its raw words are used, as NumPy keeps no other stream stable."""
         return np.random.Philox(np.random.SeedSequence([self.seed, epoch, stream]))
 
     def _order(self, table: _Table, random: np.random.Philox) -> np.ndarray:

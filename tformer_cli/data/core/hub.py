@@ -125,7 +125,7 @@ def hub_rows(
     blank: Collection[str] = (),
     locations: Locations | None = None,
 ) -> Iterator[list[str]]:
-    """Yield the named columns of a dataset's split, row by row; the arguments are those of `files.pick`.
+    """Yield the named columns of a dataset's split, row by row; see `files.pick` for the arguments.
 
     Raises:
         DataError: if the dataset, the split or a column is not available.

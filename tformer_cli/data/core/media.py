@@ -303,8 +303,8 @@ def read_cached(
     Args:
         cache: the cache folder; empty: the user's.
         key: everything that the arrays depend on; None: it is not known.
-        names: names of the arrays. One is `about`, a JSON object as bytes, which contains the `names` of the items that
-            could be read, and as `bad` the names and faults of those that could not.
+        names: names of the arrays. One is `about`, a JSON object as bytes. It contains the `names` of the items that
+            could be read, and the names and faults of the others (`bad`).
         write: writes the arrays.
         kind: what the items are called, in the plural.
         bad_item: class of the error of an unreadable item.

@@ -130,7 +130,7 @@ def state(path: Path | bytes) -> list[int]:
 def split_of_stream(
     origin: str, key: list[object] | None, count: int | None, rows: Callable[[], Iterator[Row]]
 ) -> UndecodedSplit:
-    """Return a split of which only the first rows are cheap to read."""
+    """Return a split that is read in order; its sample consists of the first rows, which are cheap to read."""
     return UndecodedSplit(origin, key, count, rows, lambda: islice(rows(), SAMPLED_ROWS))
 
 

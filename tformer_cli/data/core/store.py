@@ -55,7 +55,7 @@ def _no_room(cache: str, error: OSError) -> DataError:
 
 
 def temporary_arrays(cache: str, names: Sequence[str], write: Write) -> dict[str, np.ndarray]:
-    """Return arrays that are mapped from anonymous temporary files; the arguments are those of `cached`.
+    """Return arrays that are mapped from anonymous temporary files; see `cached` for the arguments.
 
     Raises:
         DataError: if the files cannot be written.
@@ -206,7 +206,7 @@ def _unpickle_ragged(values: Mapped, starts: np.ndarray, lengths: np.ndarray) ->
 
 
 class Texts(Sequence[str]):
-    """A sequence of texts in a file, each of which is read when it is accessed.
+    """A sequence of texts in a file; each text is read when it is accessed.
 
     Args:
         file: the concatenated texts in UTF-8.
@@ -242,7 +242,7 @@ class Texts(Sequence[str]):
         return self._read(*self._offsets[index : index + 2].tolist()).decode()
 
     def __iter__(self) -> Iterator[str]:
-        """Yield all texts in order, of which some at a time are in memory."""
+        """Yield all texts in order, with only some of them in memory at a time."""
         first = 0
         while first < len(self):
             limit = self._offsets[first] + READ_BYTES

@@ -21,7 +21,7 @@ Operation = IntEnum(
     "shear_x shear_y translate_x translate_y",
     start=0,
 )
-"""The operations of RandAugment (Cubuk et al. 2020, section 3.1), of which the geometric ones are in `augment.py`."""
+"""The operations of RandAugment (Cubuk et al. 2020, section 3.1); the geometric ones are in `augment.py`."""
 
 COLOUR_OPERATIONS = (
     Operation.autocontrast, Operation.equalize, Operation.solarize, Operation.color, Operation.posterize,

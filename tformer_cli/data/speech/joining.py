@@ -51,7 +51,7 @@ class Utterances:
         return len(self.parts)
 
     def sound(self, index: int, gather: Callable[[np.ndarray], Sequence[np.ndarray]]) -> np.ndarray:
-        """Return the samples of an utterance, or its frames, of which there are `lengths[index]`.
+        """Return the `lengths[index]` samples, or frames, of an utterance.
 
         Args:
             index: index of the utterance.

@@ -41,7 +41,7 @@ class Recordings:
     """The recordings of a split.
 
     Attributes:
-        sound: item i is a recording: samples at `data.sample_rate`, (n,) int16 of which 32,768 is full scale; or, of
+        sound: item i is a recording: samples at `data.sample_rate`, (n,) int16, where 32,768 is full scale; or, of
             stored features, frames, (T, bins) float32.
         texts: transcript of each recording, with single spaces as white space.
         names: name of each in error messages: its file, or "row 17 of FILE".

@@ -1,4 +1,4 @@
-"""Audio in streams of pages or frames (OGG and FLAC), of which a file may contain several."""
+"""Audio in streams of pages (OGG) or frames (FLAC); a file may contain several streams."""
 
 from __future__ import annotations
 

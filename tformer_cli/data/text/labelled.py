@@ -133,5 +133,5 @@ def _with_labels(
 
 
 def _kind(path: Path) -> str:
-    """Return the format of a file by its ending; any other than those of tables means tab-separated values."""
+    """Return the format of a file by its ending; an ending that is not a table's means tab-separated values."""
     return files.table_kind(path) or ".tsv"

@@ -161,7 +161,7 @@ class MaskedText(TextData[Corpus, MaskedBatch]):
         """Return a batch of masked sequences.
 
         Args:
-            view: the view that they belong to; unless it is for training, their random numbers are those of epoch 0.
+            view: the view that the sequences belong to; outside training, the random numbers of epoch 0 are used.
             epoch: the epoch.
             rows: (B,), int64.
             sequence_of: returns the sequence of a row, from its row and its generator.

@@ -193,15 +193,15 @@ class TaggedWords(TextData[TaggedSentences, TaggedBatch]):
     def join(self, sentences: Sequence[Pieces]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Join the words of each sentence to [CLS] words [SEP]; words beyond the model's limit are left out.
 
-        A causal language model reads its sentences after [SEP], as in its training. It predicts the tag of a word at the
-        word's last piece, and other models at its first piece.
+        A causal language model reads its sentences after [SEP], as in its training. It predicts the tag of a word at
+        the word's last piece; other models predict it at the first piece.
 
         Args:
             sentences: results of `encode`.
 
         Returns:
-            Tokens (B, T), lengths (B,), positions (N,) of these pieces in the flattened tokens (B * T,), and the number
-            of words of each sentence within the limit, (B,); int64.
+            Tokens (B, T), lengths (B,), positions of these pieces in the flattened tokens (N,), and the number of words
+            of each sentence within the limit (B,); int64.
         """
         tokenizer, room, causal = self.tokenizer, self.config.model.max_length - 1, is_causal(self.config.model)
         texts, places, counts = [], [], []
