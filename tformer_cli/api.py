@@ -105,7 +105,7 @@ def load(
         run: run folder or checkpoint.
         checkpoint: best, latest, or the name of a checkpoint; empty: the best, which may be the average, or the latest.
         device: auto, cpu, cuda or mps.
-        precision: fp32 or bf16; empty: the precision that scored the run in training.
+        precision: fp32 or bf16; empty: the precision with which training scored the run.
         workers: number of processes that decode on a CPU; 1: this one; 0: as many as physical cores.
         settings: other settings as on the command line, such as `decode.beam=1` or `data.test=new.jsonl`.
 

@@ -120,7 +120,7 @@ def _colours(values: list[float], channels: int, where: str) -> list[float]:
     """Return one number for all channels, or one for each.
 
     Raises:
-        ConfigError: if the number of values is neither 1 nor the number of channels.
+        ConfigError: if there are neither 1 nor `channels` values; 3 values fit a single channel too.
     """
     if len(values) not in (1, channels) and not (len(values) == 3 and channels == 1):
         raise ConfigError(f"{where}: mean or std has {len(values)} numbers, the model {channels} channels")

@@ -66,7 +66,7 @@ class Data(Generic[S, B]):
         """Take from the training split what the data must know: vocabulary, labels, statistics."""
 
     def load(self, folder: Path) -> None:
-        """Load what `files` wrote into a checkpoint folder, such as the tokenizer; no split is read.
+        """Load the files of a checkpoint folder that `files` returned, such as the tokenizer; no split is read.
 
         Raises:
             RunError: if the checkpoint is damaged.

@@ -120,8 +120,9 @@ def read_images(
 ) -> dict[str, Images]:
     """Read a split of images in folders of classes, tables or IDX files, see `read_sources`.
 
-    With `data.size`, that many training images are drawn by the seed, in proportion to their labels. A larger number
-    adds images to those of a smaller one. The images for validation are the same for all.
+    With `data.size`, that many training images are drawn by the seed, in proportion to their labels. A larger
+    number adds images to those of a smaller one, but rounding may replace an image of a label. The images for
+    validation are the same for all.
 
     Args:
         config: location and size of the images.

@@ -6,8 +6,8 @@ are a function of (seed, epoch, row), and the sound is computed when a batch is 
 A change of speed changes pitch and tempo together (Ko et al. 2015). soxr computes it in the process that collates the
 batch. For a second of sound, soxr took 0.26 ms of a core (0.45 ms for short recordings). A strided convolution with a
 sinc of six zero crossings, which the device could compute, took 0.1 ms. Both are little compared with training. The
-filter of soxr is far better and allows any ratio. A recording has the same samples in any batch, and
-workers compute them ahead of training.
+filter of soxr is far better and allows any ratio. A recording has the same samples in any batch, and workers compute
+them ahead of training.
 
 M utterances of an epoch, K recordings in the longest.
 """
