@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def required(value: T | None) -> T:
-    """Return an argument of `Attention.forward` that this kind of attention needs.
+    """Return `value`, an argument of `Attention.forward` that this kind of attention requires.
 
     Raises:
         ValueError: if it is None.
@@ -37,7 +37,7 @@ def required(value: T | None) -> T:
 
 
 class Mask:
-    """A mask of the keys that each query may attend to; it is made once per batch and shared by all blocks.
+    """A mask of the keys that each query may attend to; created once per batch and shared by all blocks.
 
     Args:
         allowed: bool, broadcastable to (B, 1, T, S); True = may attend.
@@ -57,7 +57,7 @@ class Mask:
         Args:
             lengths: number of keys of each sequence that are not padding, (B,), int64.
             size: number of keys, S.
-            full: there is no padding, so that no mask is needed.
+            full: whether there is no padding; the mask then allows everything.
         """
         if full:
             return cls()
@@ -75,7 +75,7 @@ class Mask:
         return cls(allowed, causal=causal, may_be_empty=False)  # a token attends at least to itself
 
     def additive(self, queries: int, keys: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-        """Return the mask as summand of the scores: 0 where allowed, minus infinity elsewhere.
+        """Return the mask as a term to add to the scores: 0 where allowed, minus infinity elsewhere.
 
         Returns:
             A tensor broadcastable to (B, H, T, S); None if everything is allowed.
@@ -113,8 +113,8 @@ FEW_PRODUCTS = 400
 def keys_innermost(rows: int, device: torch.device) -> bool:
     """Return whether keys (B, H, S, K) are stored with S innermost, for decoding with `rows` queries per sentence.
 
-    For several queries q k^T is faster on a CPU if k^T need not be transposed. For one query it is not, and a new key
-    is then written to consecutive memory.
+    With several queries, q k^T is faster on a CPU if S is innermost, since k^T is then contiguous. With one query it is
+    not faster, and with K innermost a new key is written to consecutive memory.
     """
     return rows > 1 and device.type == "cpu"
 
@@ -130,8 +130,9 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     On a CPU torch multiplies very small matrices without vector instructions. For a single row, as in a decoding step,
     multiplying and summing vectors takes a third of the time (N = 256, 12 x 32, one thread, AVX-512).
 
-    A product with a float32 cache under autocast is computed in float32 and then rounded to the type of `a`, instead of
-    converting all cached keys at each step. The cache has values of that type, so that their products are exact.
+    Under autocast `a` is in half precision while a cache `b` is float32. The product is then computed in float32 and
+    rounded to the type of `a`, which avoids a conversion of all cached keys at each step. The cached values were
+    rounded to the type of `a` before, so that each product of two numbers is exact.
     """
     if a.device.type == "cpu" and a.dtype is not b.dtype:
         with torch.autocast("cpu", enabled=False):
@@ -145,8 +146,8 @@ class KeyValueCache:
     """The keys and values of all decoded positions, written in place.
 
     A step adds the keys of all `rows` (beams) of each sentence, in the order of time along S. Beams are not copied when
-    search reorders them: a mask over the keys of all beams selects those of each beam's history (`decode.search`). The
-    memory layout of keys is that of `for_products`.
+    search reorders them: a mask over the keys of all beams selects each beam's history (`decode.search`). Keys have the
+    memory layout of `for_products`.
     """
 
     def __init__(self, batch: int, heads: int, size: int, head_dim: int, like: Tensor, rows: int = 1) -> None:
@@ -183,13 +184,13 @@ class Attention(Tappable):
     Args:
         dim: width D of inputs, queries, keys, values and outputs.
         heads: number of heads H, which divides `dim`.
-        cross: whether keys and values are of another sequence.
-        decoder: self-attention: whether it is that of a decoder; this sets its `kind`, not its mask.
+        cross: whether keys and values come from another sequence.
+        decoder: whether this is the self-attention of a decoder. It sets `kind`, not the mask.
         positions: rotary, rotary_2d, shaw and transformer_xl act here, on self-attention only; others are ignored.
         dropout: dropout rate of the attention weights.
         bias: whether the projections have a bias.
-        relative_distance: shaw: maximum distance, at which larger ones are clipped.
-        scaled: whether scores are divided by sqrt(K); otherwise they are not.
+        relative_distance: shaw: maximum distance; larger distances are clipped to it.
+        scaled: whether scores are divided by sqrt(K).
 
     Attributes:
         scaled: see above.
@@ -233,7 +234,7 @@ class Attention(Tappable):
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values of cross-attention from a memory (B, S, D): (B, H, S, K) each.
 
-        In decoding they are computed once per sentence.
+        Decoding computes them once per sentence.
         """
         k, v = self._heads(self.project_kv(memory), 2)
         return k, v
@@ -253,20 +254,20 @@ class Attention(Tappable):
 
         Args:
             x: inputs of the queries, (B, T, D).
-            memory: cross-attention: (B, S, D), or the result of `keys_values` for it.
+            memory: cross-attention: the sequence to attend to, (B, S, D), or the result of `keys_values` for it.
             mask: mask of the keys that each query may attend to.
             bias: added to the scores, broadcastable to (B, H, T, S).
             positions: positions of queries (T,) or (1,) and keys (S,), int64, for rotary, shaw and transformer_xl; the
                 same tensor for both if they are consecutive. For rotary_2d rows and columns, (T, 2) and (S, 2).
-            cache: self-attention: cache, whose keys and values precede those of `x`.
-            queries: self-attention without a cache: number T of the first positions of `x`, (B, S, D), that are
+            cache: self-attention: keys and values of the preceding positions; those of `x` are appended.
+            queries: self-attention without a cache: only the first T = `queries` positions of `x`, (B, S, D), are
                 queries; None: all.
 
         Returns:
             Outputs, (B, T, D).
         """
         q, k, v = self._project(x, memory, positions, cache, queries)
-        if self.is_tapped("values"):  # copied with a cache, which later steps overwrite
+        if self.is_tapped("values"):  # copied from a cache, which changes in place
             self.record("values", v if cache is None else v.clone())
         context = self._attend(q, k, v, mask, bias, positions)
         self.record("outputs", context)
@@ -302,7 +303,7 @@ class Attention(Tappable):
     def _score_bias(
         self, q: Tensor, k: Tensor, mask: Mask, bias: Tensor | None, positions: tuple[Tensor, Tensor] | None
     ) -> Tensor | None:
-        """Return the sum of all that is added to the scaled scores: mask, relative positions, the caller's bias."""
+        """Return the sum of all terms added to the scaled scores: mask, relative positions, the caller's bias."""
         total = mask.additive(q.shape[2], k.shape[2], q.dtype, q.device)
         relative = None
         if self.shaw is not None:

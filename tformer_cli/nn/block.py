@@ -3,8 +3,8 @@
     pre-norm:   x + scale * dropout(sublayer(norm(x)))      (Wang et al. 2019; Xiong et al. 2020)
     post-norm:  norm(x + scale * dropout(sublayer(x)))      (Vaswani et al. 2017, section 3.1)
 
-Optionally the output of a sub-layer has learned factors (layer scale), and is skipped for random examples (stochastic
-depth).
+Optionally, learned factors multiply the output of a sub-layer (layer scale), and training skips the sub-layer for
+random examples (stochastic depth).
 
 Encoder = [attention, feed-forward]; decoder = [attention, cross-attention, feed-forward]; Conformer = [half
 feed-forward, attention, convolution, half feed-forward] and a last normalisation (Gulati et al. 2020, eq. 1).
@@ -32,7 +32,7 @@ Sublayer = TypeVar("Sublayer", bound=nn.Module)
 
 
 class LayerScale(nn.Module):
-    """diag(lambda_1, ..., lambda_D) before the residual sum (Touvron et al. 2021, "Going deeper")."""
+    """Learned factors diag(lambda_1, ..., lambda_D) before the residual sum (Touvron et al. 2021, "Going deeper")."""
 
     def __init__(self, dim: int, start: float) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Residual(nn.Module, Generic[Sublayer]):
         dropout: dropout rate of the sub-layer's output.
         bias: whether the normalisation has a bias.
         scale: constant factor of the sub-layer's output.
-        eps: summand of the variance in the normalisation.
+        eps: constant added to the variance in the normalisation.
         layer_scale: initial value of learned factors of the sub-layer's output; 0: no factors.
         stochastic_depth: share of the training examples for which the sub-layer is skipped.
         connected: whether there is a residual connection; otherwise x is not added.
@@ -83,7 +83,7 @@ class Residual(nn.Module, Generic[Sublayer]):
     def forward(self, x: Tensor, *args, **kwargs) -> Tensor:
         """Apply the sub-layer to x, (B, T, D).
 
-        Further arguments are those of the sub-layer. If it returns only the first T' positions, so does this module.
+        Further arguments are passed to the sub-layer. If it returns only the first T' positions, so does this module.
         """
         branch = self.sublayer(self.norm(x) if self.pre else x, *args, **kwargs)
         branch = self.stochastic_depth(self.layer_scale(branch))
@@ -97,7 +97,7 @@ class Residual(nn.Module, Generic[Sublayer]):
 class Block(nn.Module):
     """A block of self-attention, cross-attention if `cross`, and a feed-forward layer, each in a `Residual`.
 
-    Its self-attention is that of a decoder if `decoder`, else that of an encoder.
+    `decoder` marks the self-attention as a decoder's instead of an encoder's (`AttentionKind`).
 
     If `macaron`, it is a block of the Conformer (Gulati et al. 2020, eq. 1 and figure 1): a feed-forward layer with
     factor 1/2, attention if `self_attention`, the convolution if there is one, another feed-forward layer with factor
@@ -160,7 +160,7 @@ class Block(nn.Module):
     ) -> Tensor:
         """Apply the block to x, (B, T, D).
 
-        Arguments are those of `Attention.forward`; a convolution needs the real frames in addition.
+        The arguments are those of `Attention.forward`; a convolution also needs `frames`, the real frames.
         """
         if self.feed_forward_before is not None:
             x = self.feed_forward_before(x)
@@ -181,9 +181,9 @@ class Stack(nn.Module):
         depth: number of blocks.
         cross: whether blocks also attend to a memory (a decoder).
         bidirectional: whether queries attend to keys on both sides, for the T5 bias.
-        bias: module for a bias of self-attention's scores, which all blocks share: from positions of queries and keys
-            to (H, T, S). The stack creates the T5 bias itself.
-        macaron: whether the blocks are those of a Conformer: see `Block`.
+        bias: module that maps the positions of queries and keys to a bias of the self-attention scores, (H, T, S),
+            which all blocks share. The stack creates the T5 bias itself.
+        macaron: whether the blocks are Conformer blocks: see `Block`.
         self_attention: whether blocks attend to their inputs.
         convolution: function that creates the convolution module of a Conformer's block; None: there is none.
     """
@@ -245,7 +245,7 @@ class Stack(nn.Module):
             positions: positions of queries and keys, (T,) and (S,), or rows and columns, (T, 2) and (S, 2); by default
                 0, 1, ... for both.
             caches: a cache for each block, for decoding step by step.
-            first: number of the first positions to compute outputs for, which attend to all positions; None: all.
+            first: number of first positions to compute outputs for; they attend to all positions. None: all.
             frames: the real frames of x, for convolutions; not together with `caches` or `first`.
             depth: number of blocks to apply, for an early exit; not together with `first`. None: all.
 

@@ -25,7 +25,8 @@ def _logits(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _less(gradient: Tensor, summand: Tensor) -> Tensor:
     """Return gradient - summand, in the gradient's type, for a summand in float32.
 
-    Half-precision gradients are converted first, with the same result: a CPU subtracts two types number by number.
+    Half-precision gradients are converted first, with the same result: torch does not use vector instructions to
+    subtract different types on a CPU.
     """
     if gradient.element_size() >= 4:
         return gradient.sub_(summand)
@@ -116,8 +117,8 @@ class _PairedHeadLoss(torch.autograd.Function):
 
         L = CE(p) + CE(q) + w J,    J = KL(p || q) + KL(q || p)
 
-    With d = log p - log q, the gradient of J by the logits of the first pass is p (d - KL(p || q)) + p - q, and that by
-    the logits of the second is q (-d - KL(q || p)) + q - p.
+    With d = log p - log q, the gradient of J is p (d - KL(p || q)) + p - q with respect to the logits of the first
+    pass, and q (-d - KL(q || p)) + q - p with respect to the logits of the second.
     """
 
     @staticmethod
@@ -182,7 +183,7 @@ def paired_head_loss(
 
     Args:
         first: hidden states of the rows that have a target, (N, D), float; their distributions are p.
-        second: those of the second pass, (N, D); their distributions are q.
+        second: hidden states of the same rows in the second pass, (N, D); their distributions are q.
         weight: output embedding, (V, D).
         targets: target tokens, (N,), int64.
         bias: bias of the logits, (V,) or None.

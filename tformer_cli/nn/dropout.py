@@ -1,8 +1,8 @@
 """Dropout (Srivastava et al. 2014) with fast random numbers on a CPU, and stochastic depth.
 
 `torch.bernoulli_` draws a 64-bit number for each element, which takes a considerable part of a training step on a CPU.
-Here each of the eight bytes of such a number is used for an element. The rate is therefore rounded to a multiple of
-1/256. The scale is that of the rounded rate, so that the expectation is exact.
+Here each of the eight bytes of such a number decides on one element. The rate is therefore rounded to a multiple of
+1/256. Outputs are scaled for the rounded rate, so that the expectation is exact.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def keep_mask(shape: torch.Size, threshold: int) -> Tensor:
 
 
 class _DropoutAdd(torch.autograd.Function):
-    """The sum residual + scale * dropout(x), which saves one byte per element for the backward pass.
+    """The sum residual + scale * dropout(x); it stores one byte per element for the backward pass.
 
     The factor is not part of the mask, because a mask in bfloat16 would round it. x is first converted to the type of
     the residual: torch does not use vector instructions for operands of different types.

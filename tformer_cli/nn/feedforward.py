@@ -38,7 +38,7 @@ FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     Activation.geglu: F.gelu,
     Activation.swiglu: F.silu,
 }
-"""The functions without parameters."""
+"""The activation functions without parameters; in a gated layer the function is applied to the gate."""
 GATED = (Activation.glu, Activation.reglu, Activation.geglu, Activation.swiglu)
 
 
@@ -52,7 +52,7 @@ class FeedForward(nn.Module):
 
     Args:
         dim: width of input and output.
-        ffn_dim: inner width. A gated layer has half as many parameters again.
+        ffn_dim: inner width. At the same width a gated layer has 1.5 times as many parameters.
         activation: function f.
         dropout: dropout rate of the inner activations.
         bias: whether the projections have a bias.

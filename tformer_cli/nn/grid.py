@@ -1,7 +1,7 @@
 """Positions of the patches of an image, which form a grid, and of the [class] token before them.
 
-One-dimensional schemes use the raster order of the patches (row by row), in which [class], if there is one, is position
-0. The schemes of a grid use rows and columns, (T, 2); those of [class] are -1.
+One-dimensional schemes number the patches in raster order (row by row), after position 0 for [class] if there is one.
+Two-dimensional schemes use rows and columns, (T, 2); [class] has row and column -1.
 
 Shapes: B batch, T tokens (queries), S keys, D model width, H heads, K head width, R rows, C columns.
 """
@@ -29,7 +29,7 @@ INITIAL_STD = 0.02
 
 
 def cells(grid: tuple[int, int], *, class_token: bool) -> Tensor:
-    """Return row and column of each patch in raster order, (T, 2), int64; for [class], which is first, -1 and -1."""
+    """Return row and column of each patch in raster order, (T, 2), int64; [class] comes first, with -1 and -1."""
     rows, columns = map(torch.arange, grid)
     patches = torch.cartesian_prod(rows, columns).view(-1, 2)
     return F.pad(patches, (0, 0, 1, 0), value=-1) if class_token else patches
@@ -108,8 +108,8 @@ def rotate_2d(x: Tensor, positions: Tensor, base: float = 100.0) -> Tensor:
 
     Args:
         x: queries or keys, (B, H, T, K) with K a multiple of 4.
-        positions: rows and columns, (T, 2), int64; negative ones, of [class], are not rotated.
-        base: wavelength base, by default that of the paper, since images have fewer rows than texts have tokens.
+        positions: rows and columns, (T, 2), int64; [class], with negative ones, is not rotated.
+        base: wavelength base; the default is the paper's. Images have fewer rows than texts have tokens.
 
     Returns:
         (B, H, T, K), same dtype as `x`; computed in float32.
@@ -127,8 +127,8 @@ def rotate_2d(x: Tensor, positions: Tensor, base: float = 100.0) -> Tensor:
 class GridBias(nn.Module):
     """A learned bias for each head and difference of rows and columns, shared by a stack (Liu et al. 2021, eq. 4).
 
-    With [class] each head has three more, as in the code of BEiT (Bao et al. 2022): from [class] to a patch, from a
-    patch to [class], and from [class] to itself.
+    With [class] each head has three more biases, as in the code of BEiT (Bao et al. 2022): from [class] to a patch,
+    from a patch to [class], and from [class] to itself.
     """
 
     def __init__(self, heads: int, grid: tuple[int, int], *, class_token: bool) -> None:

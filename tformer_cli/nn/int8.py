@@ -1,7 +1,7 @@
 """Linear layers with 8-bit products, for decoding on CPUs with AVX512-VNNI or AMX.
 
-Weights are rounded once with a scale for each output, inputs at each call with a scale for each row, so that results do
-not depend on the other rows of a batch. Sums are exact (32 bits). There is no calibration or training.
+Weights are rounded once, with a scale for each output. Inputs are rounded at each call, with a scale for each row, so
+that results do not depend on the other rows of a batch. Sums are exact (32 bits). There is no calibration or training.
 
 Shapes: N rows, I inputs, O outputs.
 """
@@ -84,7 +84,7 @@ class Int8Decoder:
     """
 
     step: Callable[..., Tensor]
-    """Method of the model, like all attributes that are not defined here."""
+    """The model's method; all other attributes that are not defined here are the model's too."""
 
     def __init__(self, model: nn.Module, *, output: bool = True) -> None:
         if not available():

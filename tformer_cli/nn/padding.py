@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def real_positions(lengths: Tensor, size: int) -> Tensor:
-    """Return whether each position is real, and not padding at the end.
+    """Return whether each position is real, not padding at the end.
 
     Args:
         lengths: number of real positions of each row, (B,), int64.

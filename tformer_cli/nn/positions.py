@@ -1,4 +1,4 @@
-"""One-dimensional position schemes, which `model.positions` selects; `nn.grid` has those of rows and columns.
+"""One-dimensional position schemes, which `model.positions` selects; `nn.grid` has the two-dimensional ones.
 
 Absolute schemes are added to the token embedding or concatenated with it. Rotary schemes rotate queries and keys.
 Relative schemes are added to the attention scores. All take explicit integer positions, so that training, cached
@@ -61,10 +61,10 @@ def sinusoidal_table(length: int, dim: int) -> Tensor:
 def index_vectors(positions: Tensor, dim: int) -> Tensor:
     """Return vectors whose components are all the number of the position: (T,) int64 to (T, D), float32.
 
-    They are a baseline for experiments. Far positions outweigh the embeddings, since the numbers are not bounded.
-    Added in a pre-norm model they have no effect in evaluation, or in training with dropout 0: layer normalisation
-    subtracts the mean of the components. Dropout of the sum makes the components unequal, so that they have an effect
-    in training, which grows with the position.
+    They are a baseline for experiments. The numbers are not bounded, so that far positions outweigh the embeddings.
+    Added to the embeddings of a pre-norm model, they have no effect in evaluation or without dropout: layer
+    normalisation subtracts the mean of the components. In training, dropout of the sum makes the components unequal,
+    and the effect grows with the position.
     """
     return positions[:, None].float().expand(-1, dim)
 
@@ -85,7 +85,7 @@ class PositionVectors(nn.Module):
         raise NotImplementedError
 
     def combined(self, x: Tensor, vectors: Tensor) -> Tensor:
-        """Combine embeddings (B, T, D) with the vectors of their positions, (T, D) or (1, D): (B, T, D), as x."""
+        """Combine embeddings (B, T, D) with the vectors of their positions, (T, D) or (1, D): (B, T, D), type of x."""
         vectors = vectors.to(x.dtype)
         if self.concatenate:
             return self.project(torch.cat((x, vectors.expand_as(x)), dim=-1)).to(x.dtype)  # not of autocast's type

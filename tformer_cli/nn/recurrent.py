@@ -1,14 +1,14 @@
 """Recurrent layers over padded sequences: LSTM (Hochreiter and Schmidhuber 1997) and GRU (Cho et al. 2014).
 
-Padding never changes a result. A forward direction reads it last. The backward direction reads each sequence flipped
-by its length, so that its padding comes last too. Packed sequences are not used on a CPU, since torch then computes
-each step by itself, which took 1.3 to 1.9 times as long (docs/recurrent.md).
+Padding never changes a result. The forward direction reads it last. The backward direction reads each sequence reversed
+within its length, so that it reads padding last too. Packed sequences are not used on a CPU, since torch then computes
+each step on its own, which took 1.3 to 1.9 times as long (docs/recurrent.md).
 
-Autocast is off in recurrent layers (`full_precision`): states are float32 whatever the precision of a run, as their
-rounding errors add up over the steps. On a GPU, products of float32 may use TF32, as in the rest of the program.
+Autocast is off in recurrent layers (`full_precision`): states are float32 in every precision of a run, because rounding
+errors add up over the steps. On a GPU, products of float32 may use TF32, as in the rest of the program.
 
-Shapes: B sequences, T steps, I inputs, D units of a layer, L layers, P parts of a layer's state: h and c of an LSTM, h
-of a GRU.
+Shapes: B sequences, T steps, I inputs, D units of a layer, M outputs of an encoder layer (D, or 2D if it is
+bidirectional), L layers, R rows (hypotheses) of a sequence, P parts of a layer's state: h and c of an LSTM, h of a GRU.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ class RecurrentLayer(nn.Module):
         return self.rnn.all_weights[0]
 
     def initialise(self) -> None:
-        """Initialise inputs Glorot-uniform, recurrent weights orthogonal, biases 0; the forget gate's bias is 1.
+        """Initialise input weights Glorot-uniform, recurrent weights orthogonal, biases 0; the forget gate's bias is 1.
 
-        Sources: Glorot and Bengio (2010), Saxe et al. (2014), Jozefowicz et al. (2015, section 2.2). Each gate is a
-        matrix of its own.
+        Sources: Glorot and Bengio (2010), Saxe et al. (2014), Jozefowicz et al. (2015, section 2.2). The matrix of each
+        gate is initialised separately.
         """
         dim, (inputs, recurrent, *biases) = self.rnn.hidden_size, self.weights
         for matrix in inputs.split(dim):
@@ -127,7 +127,7 @@ class RecurrentLayer(nn.Module):
         return outputs, tuple(part * (lengths > 0)[:, None] for part in last)
 
     def _packed(self, x: Tensor, host_lengths: Tensor) -> tuple[Tensor, LayerState]:
-        """Return h of all steps and the final state, from packed sequences; a sequence of length 0 is read as of 1."""
+        """Return h of all steps and the final state, from packed sequences; a length of 0 is treated as 1."""
         packed = pack_padded_sequence(x, host_lengths.clamp(min=1), batch_first=True, enforce_sorted=False)
         outputs, last = self.rnn(packed)
         outputs, _ = pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])
@@ -170,8 +170,8 @@ class RecurrentStack(nn.Module):
         inputs: number of inputs I of the first layer.
         dim: number of units D of each layer.
         depth: number of layers L.
-        dropout: dropout of the inputs of all layers but the first.
-        context: number of further inputs C that every layer reads at every step.
+        dropout: dropout rate of the inputs of all layers but the first.
+        context: number of additional inputs C that every layer reads at every step.
     """
 
     def __init__(self, cell: Cell, inputs: int, dim: int, depth: int, dropout: float, context: int = 0) -> None:
@@ -190,7 +190,7 @@ class RecurrentStack(nn.Module):
         Args:
             x: inputs, (B, T, I).
             states: states before the first step, (B, D) each.
-            context: inputs of every layer at every step, (B, C).
+            context: additional inputs of every layer at every step, (B, C).
 
         Returns:
             h of the last layer for all steps, (B, T, D); and the states after the last step.
@@ -210,7 +210,7 @@ class RecurrentStack(nn.Module):
         Args:
             x: inputs, (B, R, I).
             states: states, (B, R, D) each.
-            context: inputs of every layer, (B, C).
+            context: additional inputs of every layer, (B, C).
         """
         after, shape = States(), x.shape[:2]
         for number, (block, state) in enumerate(zip(self.blocks, states, strict=True)):
@@ -268,7 +268,7 @@ class RecurrentEncoderStack(nn.Module):
         dim: number of units D of each direction.
         depth: number of layers L.
         bidirectional: whether each layer reads the sequences from their ends too.
-        dropout: dropout of the inputs of all layers but the first.
+        dropout: dropout rate of the inputs of all layers but the first.
     """
 
     def __init__(self, cell: Cell, inputs: int, dim: int, depth: int, *, bidirectional: bool, dropout: float) -> None:

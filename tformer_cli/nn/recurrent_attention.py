@@ -73,7 +73,7 @@ class AdditiveScore(nn.Module):
 
 @dataclass
 class PreparedMemory:
-    """What attention needs of a memory, computed once per sentence.
+    """The parts of a memory that attention needs, computed once per sentence.
 
     Attributes:
         keys: keys of the score, (B, S, A).
@@ -112,7 +112,7 @@ class RecurrentAttention(Tappable):
         return PreparedMemory(self.score.keys(states), states, padding, empty)
 
     def forward(self, queries: Tensor, memory: PreparedMemory) -> Tensor:
-        """Return the contexts (B, T, M) of queries (B, T, Q); that of a sentence without real states is 0."""
+        """Return the contexts (B, T, M) of queries (B, T, Q); they are 0 for a sentence without real states."""
         scores = self.score(queries, memory.keys)
         weights = (scores if memory.mask is None else scores + memory.mask).softmax(-1)
         if memory.empty is not None:

@@ -4,8 +4,8 @@
     v <- W^T u / ||W^T u||,   u <- W v / ||W v||
 
 The vectors u and v are buffers, which `iterate_spectral_norms` updates. `torch.nn.utils.parametrizations.spectral_norm`
-updates them at each access of the weight in training mode instead, so that a step would depend on how often it computes
-the layer.
+instead updates them at each access of the weight in training mode. A step's result would then depend on the number of
+its forward passes.
 
 Shapes: O outputs, I inputs times the size of the kernel.
 """
@@ -53,19 +53,19 @@ class SpectralNorm(nn.Module):
             self.left.copy_(F.normalize(matrix @ self.right, dim=0))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the normalised weight; the gradient flows through the estimate too."""
+        """Return the normalised weight; gradients also flow through the estimate."""
         # Elementwise, since autocast would compute a product of matrices in bfloat16.
         return weight / (self.left[:, None] * weight.flatten(1) * self.right).sum()
 
 
 def spectrally_normalised(layer: L) -> L:
-    """Return a linear layer, convolution or embedding after its `weight` was replaced by the normalised one."""
+    """Replace the `weight` of a linear layer, convolution or embedding by the normalised weight; return the layer."""
     parametrize.register_parametrization(layer, "weight", SpectralNorm(cast(Tensor, layer.weight)))
     return layer
 
 
 def iterate_spectral_norms(model: nn.Module, iterations: int = 1) -> None:
-    """Update the vectors of all normalised weights of a model: once in each step, before it is computed."""
+    """Update the vectors of all normalised weights of a model; call it once per step, before the forward pass."""
     for module in model.modules():
         if isinstance(module, parametrize.ParametrizationList):
             for norm in module:

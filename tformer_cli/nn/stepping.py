@@ -19,12 +19,12 @@ class State(Protocol):
     def follow(self, parents: Tensor) -> None:
         """Reorder the rows: row r of sentence b continues the previous row `parents[b, r]`.
 
-        It is called after each step. R grows once, from 1 to the number of hypotheses, when those of a sentence
-        diverge. Caches whose keys are selected by a mask need not do anything; a recurrent state (B, R, D) is gathered.
+        Search calls it after each step. R grows once, from 1 to the number of hypotheses, when the hypotheses of a
+        sentence diverge. A cache does nothing, since a mask selects its keys; a recurrent state (B, R, D) is gathered.
 
         Args:
-            parents: (B, R), int64, at least 0 and less than the R of the step; for rows without a hypothesis any such
-                number.
+            parents: (B, R), int64, from 0 to the number of rows in the last step minus 1; arbitrary in this range for
+                rows without a hypothesis.
         """
         ...
 

@@ -28,9 +28,9 @@ class Tappable(nn.Module):
     """A layer that can be tapped to record tensors; every attention layer derives from it.
 
     The contexts are stored in an attribute of the layer: models are independent of each other, the check is cheap, and
-    `torch.compile` can guard on it. It compiles a layer anew for its first, second, ... call within a context, and
-    reuses this code in later contexts. As with hooks, a layer that is tapped in one thread records the calls of all
-    threads.
+    `torch.compile` can guard on it. `torch.compile` compiles a layer again for its first, second, ... call within a
+    context, and reuses this code in later contexts. As with hooks, a layer that is tapped in one thread records the
+    calls of all threads.
 
     Attributes:
         kind: whether it is self-attention of an encoder, self-attention of a decoder, or cross-attention.
@@ -50,7 +50,7 @@ class Tappable(nn.Module):
         return any(kind in records for records in self.taps)
 
     def record(self, kind: str, tensor: Tensor) -> None:
-        """Append a tensor to the records of the contexts of this kind."""
+        """Append a tensor to the records of all contexts that record this kind."""
         for records in self.taps:
             if kind in records:
                 records[kind].append(tensor)
@@ -69,7 +69,7 @@ def tapped(model: nn.Module, kinds: Collection[str], names: Collection[str] | No
     The records are the tensors of the forward pass itself, so gradients flow through them. They have the type that the
     layer computes in, which under autocast can be bfloat16.
 
-    - `weights`, (B, H, Q, K): the softmax of the scores, before dropout: each row is a distribution also in training.
+    - `weights`, (B, H, Q, K): the softmax of the scores, before dropout: in training too, each row is a distribution.
       Weights of masked keys are exactly 0, and so are rows that may attend to no key. A layer that would run a fused
       kernel computes the same function explicitly while its weights are recorded: its outputs differ by rounding, and
       its dropout draws other random numbers.
