@@ -1,1 +1,1 @@
-"""A file a family: embedding + stack + head."""
+"""Models: one package per family, and the encoders, decoders and heads that families share."""

@@ -1,7 +1,7 @@
-"""A causal language model as an encoder of tokens: its vectors are the input of a head of `token_heads`.
+"""A causal language model as an encoder of tokens: its hidden states are the inputs of a head of `token_heads`.
 
-The vector of a token depends on the tokens up to it (Radford et al. 2018, section 3.2; the features of one direction of
-Peters et al. 2018).
+The vector of a token depends on this token and those before it (Radford et al. 2018, section 3.2; one direction of the
+features of Peters et al. 2018).
 
 Shapes: B sequences, T tokens, D model width.
 """
@@ -49,7 +49,7 @@ class CausalEncoder(nn.Module):
         """Return the vectors of all tokens, (B, T, D).
 
         Args:
-            tokens: (B, T), int64, padded at the end, which causality masks.
+            tokens: (B, T), int64, padded at the end; causality masks the padding.
             lengths: number of real tokens of each row, (B,).
             segments: None, since there are no segment embeddings.
             documents: number of each token's document, (B, T), or None.

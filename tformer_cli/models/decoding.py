@@ -1,4 +1,4 @@
-"""The Transformer decoder, its state in step-by-step decoding, and the memory of an encoder.
+"""The Transformer decoder, its state in step-by-step decoding, and the memory that an encoder returns.
 
 Shapes: B batch, S positions of the memory, T target length, D model width, V vocabulary.
 """
@@ -25,7 +25,7 @@ class Memory:
         states: hidden states, (B, S, D).
         mask: mask of the real states.
         lengths: number of real states of each input, (B,), int64.
-        final: final states of a recurrent encoder, (B, L, P, M) for L layers with P parts of their state; None for
+        final: final states of a recurrent encoder, (B, L, P, M), for L layers with P parts of width M each; None for
             other encoders.
     """
 
@@ -66,7 +66,7 @@ def initialise(module: nn.Module) -> None:
 
 @dataclass
 class DecoderState:
-    """The state of a Transformer decoder; only the filled part of the caches grows."""
+    """The state of a Transformer decoder. The caches have a fixed size, of which each step fills more."""
 
     caches: list[KeyValueCache]
     key_positions: Tensor
@@ -139,11 +139,12 @@ def embed(
 class SourceEncoderBase(nn.Module):
     """Base class of models with a Transformer encoder of source tokens (Vaswani et al. 2017, section 3.1).
 
-    A subclass creates the attributes, whose order determines the initial weights.
+    A subclass creates the attributes; the order of their creation determines the initial weights.
 
     Attributes:
         embedding_scale: factor of the embeddings (section 3.4).
-        stack_inputs: children that are a layer below stacks, with names of the stacks (`train.optim.layer_scales`).
+        stack_inputs: submodules that count as the layer below a stack, with the names of the stacks
+            (`train.optim.layer_scales`).
         source_embedding: token embedding, (V, D).
         source_positions: positions of the source's tokens.
         dropout: dropout of the embeddings.
@@ -178,18 +179,19 @@ class SourceEncoderBase(nn.Module):
 class TransformerDecoderBase(nn.Module):
     """Base class of Transformer decoders (Vaswani et al. 2017, section 3.1): embeddings, blocks with cross-attention.
 
-    It implements `TokenDecoder`. A subclass creates the attributes, whose order determines the initial weights.
-    `Seq2Seq` and `Conformer` also have an encoder, `TransformerDecoder` has none.
+    It implements `TokenDecoder`. A subclass creates the attributes; the order of their creation determines the initial
+    weights. `Seq2Seq` and `Conformer` also have an encoder, `TransformerDecoder` has none.
 
     Attributes:
-        stack_inputs: children that are a layer below stacks, with names of the stacks (`train.optim.layer_scales`).
+        stack_inputs: submodules that count as the layer below a stack, with the names of the stacks
+            (`train.optim.layer_scales`).
         embedding_scale: factor of the embeddings (section 3.4).
         target_embedding: token embedding, (V, D).
         target_positions: positions of the target's tokens.
         dropout: dropout of the embeddings.
         decoder: blocks with cross-attention.
-        output: output projection; if it is absent, the projection is the embedding.
-        final_bias: bias of an output projection that is the embedding, (V,); may be absent.
+        output: output projection; if it is absent, `target_embedding` is the projection.
+        final_bias: bias of the output projection if that is `target_embedding`, (V,); may be absent.
     """
 
     stack_inputs: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -247,7 +249,7 @@ class TransformerDecoderBase(nn.Module):
         Args:
             tokens: last token of each hypothesis, (B, R); R is 1 until the hypotheses of a sentence diverge.
             state: state from `start`, which is advanced.
-            mask: mask (B, 1, R, K) of the cached keys, these included, that each hypothesis attends to.
+            mask: mask (B, 1, R, K) of the cached keys, including those of this step, that each hypothesis attends to.
 
         Returns:
             Hidden states, (B, R, D).

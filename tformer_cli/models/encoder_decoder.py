@@ -1,6 +1,6 @@
-"""Models composed of an encoder and a token decoder of any kinds.
+"""Models composed of any encoder and any token decoder.
 
-`Seq2Seq` and `Conformer` are not composed: each is encoder and decoder in one class.
+`Seq2Seq` and `Conformer` are not composed: each of these classes contains encoder and decoder.
 
 Shapes: B batch, S positions of the memory, T target length, D width of the decoder, V vocabulary.
 """
@@ -69,7 +69,7 @@ class EncoderDecoder(nn.Module, Generic[S]):
             initialise(self.bridge)
 
     def fit(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return a checkpoint's weights for the size of this model's inputs, if its encoder depends on it."""
+        """Return a checkpoint's weights, adapted to the input size of this model if its encoder depends on it."""
         fit = getattr(self.encoder, "fit", None)
         return dict(checkpoint) if fit is None else fit(self, checkpoint)
 

@@ -21,7 +21,7 @@ TRUNCATED_STD = 0.87962566103423978
 def lecun_normal(weight: Tensor) -> None:
     """Initialise weights (outputs, inputs) with a truncated normal distribution of variance 1 / inputs.
 
-    The variance is that of LeCun et al. 1998, the truncation that of JAX.
+    The variance follows LeCun et al. 1998, the truncation follows JAX.
     """
     std = weight.shape[1] ** -0.5 / TRUNCATED_STD
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
@@ -55,10 +55,10 @@ class ImageHead(nn.Module):
 
 
 class ImageClassifier(nn.Module):
-    """An encoder of images and a head. A frozen encoder does not change, not even the statistics of normalisations.
+    """An encoder of images and a head. A frozen encoder does not change; this includes its normalisation statistics.
 
     Args:
-        encoder: an encoder of images, whose `vector(images, pooling)` returns a vector of its `width` for each image.
+        encoder: an encoder of images; `vector(images, pooling)` returns a vector of size `width` for each image.
         head: settings of the head, and whether the encoder is frozen.
         outputs: number of outputs per image.
     """
@@ -86,7 +86,7 @@ class ImageClassifier(nn.Module):
             checkpoint: weights by name.
 
         Raises:
-            RunError: if they are not weights of such an encoder.
+            RunError: if the weights do not fit the encoder (`ViT.fit`).
         """
         fit = getattr(self.encoder, "fit", None)
         return dict(checkpoint) if fit is None else fit(self, checkpoint)

@@ -1,10 +1,10 @@
 """The interfaces of models, by which encoders, decoders, heads and evaluators are combined.
 
-Pyright checks that a model has an interface. `isinstance` cannot, since it does not compare the types of methods. The
-exception is `PixelReader`, whose method no other class has.
+Pyright checks that a model implements an interface. `isinstance` cannot, since it does not compare the types of
+methods. `PixelReader` is the exception, because only its implementations have a method of that name.
 
 Shapes: B batch, S positions of the memory, T tokens or target length, D width, V vocabulary; C channels, H and W height
-and width of images in pixels, N patches; P counts of placeholders.
+and width of images in pixels; P possible numbers of placeholders.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class TokenEditor(Protocol[E]):
     """
 
     placeholder_id: int
-    """Symbol of a token that is still to be predicted, which is not in the vocabulary."""
+    """Id of the placeholder for a token that is still to be predicted; it is not in the vocabulary."""
 
     def encode(self, *args: Any, **kwargs: Any) -> E:
         """Encode a batch of inputs."""
@@ -94,7 +94,7 @@ class TokenEditor(Protocol[E]):
 
 
 class TokenEncoder(Protocol):
-    """A bidirectional encoder of tokens, to which a head of `token_heads` is added."""
+    """An encoder of tokens, to which a head of `token_heads` is added."""
 
     config: ModelConfig
     embedding: nn.Embedding
@@ -134,7 +134,7 @@ class PixelFilters(NamedTuple):
 
 @runtime_checkable
 class PixelReader(Protocol):
-    """An encoder of images whose first layer can be drawn as little images."""
+    """An encoder of images with a first layer that can be drawn as small images."""
 
     def pixel_filters(self) -> PixelFilters:
         """Return the filters of the first layer, which reads pixels."""

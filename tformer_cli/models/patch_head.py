@@ -16,8 +16,8 @@ class MaskedPatchModel(nn.Module):
     """The encoder with a head for masked patch prediction (Dosovitskiy et al. 2021, appendix B.1.2).
 
     Args:
-        encoder: an encoder of patches, such as `ViT`: its `embed` makes a vector of each patch, and its `transform`
-            encodes the vectors.
+        encoder: an encoder of patches, such as `ViT`: `embed` returns a vector for each patch, and `transform` encodes
+            the vectors.
         outputs: number of outputs per patch.
     """
 
@@ -37,8 +37,8 @@ class MaskedPatchModel(nn.Module):
 
         Args:
             images: (B, C, S, S), float32.
-            masked: whether a patch is replaced by the learned mask embedding, (B, N), bool.
-            sources: index of the patch of the same image that is used at each position, (B, N), int64; None: its own.
+            masked: whether the learned mask embedding replaces a patch, (B, N), bool.
+            sources: index of the patch of the same image to use at each position, (B, N), int64; None: its own.
             indices: indices of the M patches to predict among all B * N patches, int64.
 
         Returns:

@@ -40,7 +40,7 @@ class RecurrentEncoder(nn.Module):
         embedding: token embedding, (V, E).
         stack: recurrent layers.
         dropout: dropout of the embeddings.
-        reverse: read the source from its end, with </s> last (Sutskever et al. 2014, section 3.3).
+        reverse: whether to read the source from its end, but </s> last (Sutskever et al. 2014, section 3.3).
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class RecurrentEncoder(nn.Module):
             source_lengths: number of real tokens of each row, (B,).
 
         Returns:
-            The state of each token in the order of the source, (B, S, M), whether it is reversed or not; and the final
-            states of all layers, (B, L, P, M).
+            The state of each token in the order of the source, also with `reverse`, (B, S, M); and the final states of
+            all layers, (B, L, P, M).
         """
         with full_precision(self.embedding.weight):
             x = self.dropout(self.embedding(source) * self.scale)
@@ -76,7 +76,7 @@ class RecurrentEncoder(nn.Module):
 
 
 def follow(states: Tensor, parents: Tensor) -> Tensor:
-    """Return the states (B, R, D) of the rows that new rows continue; see `nn.stepping.State.follow`.
+    """Return the state of the row that each new row continues, (B, R, D); see `nn.stepping.State.follow`.
 
     Args:
         states: (B, R', D).
@@ -89,7 +89,7 @@ def follow(states: Tensor, parents: Tensor) -> Tensor:
 
 @dataclass
 class LayerStates:
-    """The state of recurrent layers between two steps of a search, which follows the hypotheses.
+    """The state of recurrent layers between two steps of a search; it is reordered with the hypotheses.
 
     Attributes:
         layers: states of the layers, (B, R, D) each, for R hypotheses of each of B sentences.

@@ -26,7 +26,7 @@ def build_body(config: ModelConfig, sizes: Sizes) -> nn.Module:
 
 
 def build_token_encoder(config: ModelConfig, sizes: Sizes) -> nn.Module:
-    """Return a freshly initialised body that has a vector for each token; causal language models are wrapped.
+    """Return a freshly initialised `TokenEncoder`; a causal language model is wrapped in a `CausalEncoder`.
 
     Args:
         config: settings of a model.

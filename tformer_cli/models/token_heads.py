@@ -58,7 +58,7 @@ class MaskedLanguageHead(nn.Module):
 
 
 class MaskedLanguageModel(nn.Module):
-    """The encoder with the heads of pre-training: masked tokens, and whether B follows A.
+    """The encoder with the heads of pre-training: masked tokens, and whether text B follows text A.
 
     Args:
         encoder: an encoder of tokens, such as `bert.model.BERT`.

@@ -78,7 +78,8 @@ class ConformerEncoder(nn.Module):
 class Conformer(TransformerDecoderBase):
     """The encoder, the output layer of CTC, and a decoder if `decoder_depth` is not 0.
 
-    The embeddings of a decoder, times sqrt(D), are also the weights of its output projection (Press and Wolf 2017).
+    The decoder's embeddings, which are multiplied by sqrt(D) as inputs, are also the weights of its output projection
+    (Press and Wolf 2017).
 
     Args:
         config: settings of the model.
@@ -102,7 +103,7 @@ class Conformer(TransformerDecoderBase):
         self.apply(initialise)
 
     def output_frames(self, lengths: Lengths) -> Lengths:
-        """Return the numbers of frames after subsampling, (B,), given those before; 0 if too few."""
+        """Return the numbers of frames after subsampling, (B,), for numbers of input frames; 0 if too few."""
         return self.encoder.subsampling.output_frames(lengths)
 
     def encode(self, source: Tensor, source_lengths: Tensor) -> Memory:

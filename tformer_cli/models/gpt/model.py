@@ -61,6 +61,8 @@ class GPT(nn.Module):
     def forward(self, tokens: Tensor, documents: Tensor | None = None) -> Tensor:
         """Return the hidden states of all tokens.
 
+        In training with `leak_future` there is no look-ahead mask.
+
         Args:
             tokens: (B, T), int64; causality masks padding at the end.
             documents: number of each token's document, (B, T); tokens attend only to previous tokens of the same
@@ -68,8 +70,6 @@ class GPT(nn.Module):
 
         Returns:
             Hidden states that predict the next token, (B, T, D).
-
-        In training with `leak_future` there is no look-ahead mask.
         """
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         causal = not (self.training and self.config.leak_future)
@@ -98,7 +98,7 @@ class GPT(nn.Module):
         Args:
             tokens: last token of each hypothesis, (B, R); R is 1 until the hypotheses of a prompt diverge.
             state: state from `start`, which is advanced.
-            mask: mask (B, 1, R, K) of the cached keys, these included, that each hypothesis attends to.
+            mask: mask (B, 1, R, K) of the cached keys, including those of this step, that each hypothesis attends to.
 
         Returns:
             Hidden states, (B, R, D).

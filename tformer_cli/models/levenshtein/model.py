@@ -6,9 +6,10 @@ The decoder reads y = <s> y_1 ... y_n </s> without a causal mask. With its state
     pi_plh(p | i, y) = softmax([h_i; h_{i+1}] B^T)   number of placeholders between y_i and y_{i+1}: 0 ... 255
     pi_tok(t | i, y) = softmax(h_i C^T)              token of a placeholder; C is the embedding
 
-A head can read a decoder of its own, and deletions and placeholders the states of an earlier block (section 3.3).
+Each head can have its own decoder. Deletions and placeholders can use the states of an earlier block (section 3.3).
 
-Shapes: B batch, S source length, T tokens of y with <s> and </s>, D model width, V vocabulary, P = 256 counts.
+Shapes: B batch, S source length, T tokens of y with <s> and </s>, D model width, V vocabulary, P = 256 possible numbers
+of placeholders.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from tformer_cli.nn.positions import AbsolutePositions
 
 
 class Pass(NamedTuple):
-    """The sequences that a decoder read, (B, T) padded, their numbers of tokens, (B,), and its states, (B, T, D)."""
+    """The inputs of a decoder, (B, T) padded tokens and (B,) lengths, and its states, (B, T, D)."""
 
     tokens: Tensor
     lengths: Tensor
     states: Tensor
 
     def equal(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Return whether each sequence (B, T') is the one that was read, (B,) bool."""
+        """Return whether each sequence (B, T') equals that of this pass, (B,) bool."""
         width = min(tokens.shape[1], self.tokens.shape[1])
         return (lengths == self.lengths) & (tokens[:, :width] == self.tokens[:, :width]).all(1)
 
@@ -49,7 +50,7 @@ class EditorMemory(Memory):
 
     Attributes:
         keys_values: keys and values (B, H, S, K) of each block, for each decoder by its name.
-        passes: the last pass without gradients of each decoder and depth, by its name and number of blocks.
+        passes: the last pass without gradients, by the decoder's name and the number of blocks.
     """
 
     keys_values: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
@@ -152,8 +153,8 @@ class LevenshteinTransformer(SourceEncoderBase):
     def _states(self, head: str, memory: EditorMemory, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Return the decoder's states for a head, (B, T, D).
 
-        Without gradients, only sequences that differ from those of the last pass through the same blocks are read. With
-        a shared decoder, insertion thus has the states of deletion for all sequences from which nothing was deleted.
+        Without gradients, only sequences that differ from those of the last pass through the same blocks are computed.
+        With a shared decoder, insertion thus reuses the states of deletion if nothing was deleted from a sequence.
         """
         name, depth = head if head in self._decoders() else "token", self.depths[head]
         if torch.is_grad_enabled():
@@ -163,7 +164,7 @@ class LevenshteinTransformer(SourceEncoderBase):
         if last is None or len(changed) == len(tokens):
             states = self._read(name, depth, memory, tokens, lengths)
         else:
-            states = pad(last.states, (0, 0, 0, tokens.shape[1] - last.states.shape[1]))  # a negative one cuts
+            states = pad(last.states, (0, 0, 0, tokens.shape[1] - last.states.shape[1]))  # negative padding crops
             if len(changed):
                 part = self._read(name, depth, memory.select(changed), tokens[changed], lengths[changed])
                 states[changed] = part

@@ -1,7 +1,7 @@
 """A recurrent language model (Mikolov et al. 2010; Sundermeyer et al. 2012).
 
-h_t = f(h_{t-1}, y_t) and p(y_{t+1}) = softmax(E h_t), with f an LSTM or a GRU of several layers. The state is zero at
-the start of each block of text, so that a batch does not depend on the batch before it.
+h_t = f(h_{t-1}, y_t) and p(y_{t+1}) = softmax(E h_t), where f is an LSTM or a GRU of one or more layers. The state is
+zero at the start of each block of text, so that a batch does not depend on the batch before it.
 
 Shapes: B batch, T tokens, R hypotheses of each prompt, D model width, V vocabulary.
 """
@@ -75,8 +75,8 @@ class RecurrentLM(nn.Module):
 
         Args:
             prompt: tokens, (B, T) with T at least 1.
-            beams: number of hypotheses per prompt; the size of the state does not depend on it.
-            max_steps: maximum number of tokens to generate, likewise.
+            beams: number of hypotheses per prompt; not used, since the size of the state does not depend on it.
+            max_steps: maximum number of tokens to generate; not used either.
         """
         with full_precision(self.embedding.weight):
             x = self._embed(prompt[:, :-1])
@@ -98,8 +98,8 @@ def document_groups(documents: Tensor) -> tuple[list[Tensor], Tensor]:
 
     Returns:
         For each group the indices of its documents' tokens in the flattened rows, (R, S) for R documents of up to S
-        tokens, where padding repeats the last token; and the place of each token among the steps of all groups, which
-        are flattened and concatenated, (B * T,).
+        tokens, where padding repeats the last token. And the place of each token in the concatenation of all flattened
+        groups, (B * T,).
     """
     starts = torch.ones_like(documents, dtype=torch.bool)
     starts[:, 1:] = documents[:, 1:] != documents[:, :-1]

@@ -59,18 +59,18 @@ class RecurrentState(LayerStates):
 class RecurrentDecoderBase(nn.Module):
     """Base class of recurrent decoders: embedding, recurrent layers, output projection, teacher forcing and steps.
 
-    It implements `TokenDecoder`. A subclass is the model of one paper: it has the states before the first step
-    (`begin`), and one step of all hypotheses (`advance`). `run` is a loop over such steps, unless a subclass computes
-    all steps at once.
+    It implements `TokenDecoder`. A subclass is the model of one paper. It defines the states before the first step
+    (`begin`) and one step of all hypotheses (`advance`). `run` loops over such steps, unless a subclass computes all
+    steps at once.
 
     Args:
         config: settings of the model.
         vocab_size: size of the target vocabulary, V.
-        further_inputs: width of what the first layer reads at each step beside the embedding.
-        context: width of what every layer reads at each step.
+        further_inputs: width of the first layer's inputs at each step in addition to the embedding.
+        context: width of the vector that every layer reads at each step.
 
     Attributes:
-        stack_inputs: children that are a layer below the recurrent layers (`train.optim.layer_scales`).
+        stack_inputs: submodules that count as the layer below the recurrent layers (`train.optim.layer_scales`).
     """
 
     stack_inputs: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -111,7 +111,7 @@ class RecurrentDecoderBase(nn.Module):
             return self.dropout(self.run(embedded, self.begin(memory)))
 
     def start(self, memory: Memory, beams: int, max_steps: int) -> RecurrentState:
-        """Return a state to decode after <s>; its size depends neither on the hypotheses nor on the steps."""
+        """Return a state to decode after <s>; its size depends on neither `beams` nor `max_steps`."""
         with full_precision(memory.states):
             return self.begin(memory)
 
@@ -138,7 +138,7 @@ def final_states(memory: Memory) -> Tensor:
     """Return the final states of a recurrent encoder, (B, L, P, M).
 
     Raises:
-        ValueError: if the memory is that of another encoder.
+        ValueError: if the memory comes from an encoder without final states.
     """
     if memory.final is None:
         raise ValueError("a recurrent decoder starts from the final states of a recurrent encoder")
@@ -151,11 +151,11 @@ def with_cells(hidden: list[Tensor], cell: Cell) -> States:
 
 
 class StateBridge(nn.Module):
-    """The first states of a decoder from the final states of an encoder.
+    """A map from the final states of an encoder to the initial states of a decoder.
 
     If depth and width are equal, each layer starts from h and c of the encoder's layer (Sutskever et al. 2014).
-    Otherwise h'_0 = tanh(W h) and c'_0 = W' c, with weights for each layer; a decoder of another depth than the encoder
-    reads the encoder's last layer only.
+    Otherwise h'_0 = tanh(W h + b) and c'_0 = W' c + b', with weights for each layer. If the depths differ, all layers
+    start from the encoder's last layer.
 
     Args:
         config: settings of the model.
@@ -182,7 +182,7 @@ class StateBridge(nn.Module):
 
 
 class Readout(nn.Module):
-    """The output layer's input: maxout(W [h; y; c]), the larger of each pair (Bahdanau et al. 2015, appendix A.2.2).
+    """The input of the output layer: maxout(W [h; y; c]), the maximum of each pair (Bahdanau et al. 2015, app. A.2.2).
 
     Args:
         dim: width D of h, of the previous token's embedding y, and of the result.
@@ -199,7 +199,7 @@ class Readout(nn.Module):
 
 
 class FixedVectorDecoder(RecurrentDecoderBase):
-    """A decoder that starts from the encoder's final states and gets nothing else (Sutskever et al. 2014).
+    """A decoder that reads nothing of the source but the encoder's final states (Sutskever et al. 2014).
 
     h_t = f(h_{t-1}, y_{t-1}) and p(y_t) = softmax(W h_t).
     """
@@ -223,11 +223,11 @@ class FixedVectorDecoder(RecurrentDecoderBase):
 
 
 class PeekyDecoder(RecurrentDecoderBase):
-    """A decoder whose every step, layer and output reads the encoder's vector z (Cho et al. 2014, section 2.2).
+    """A decoder in which every step, layer and output reads the encoder's vector z (Cho et al. 2014, section 2.2).
 
     With the encoder's last state h_N, z = tanh(V h_N) and h'_0 = tanh(V' z), with V' for each layer (appendix A.1.2).
     Then h_t = f(h_{t-1}, y_{t-1}, z) and p(y_t) = g(h_t, y_{t-1}, z), where g is a maxout layer. The cell of an LSTM is
-    0 at the start. (The paper writes c for z.)
+    0 at the start. The paper calls z c.
     """
 
     def __init__(self, config: RecurrentSeq2SeqConfig, vocab_size: int) -> None:
@@ -261,9 +261,9 @@ class BahdanauDecoder(RecurrentDecoderBase):
     """A decoder with additive attention before each step (Bahdanau et al. 2015, section 3.1, appendix A.2.2).
 
     e_ij = v^T tanh(W s_{i-1} + U h_j), a_ij = softmax_j e_ij and c_i = sum_j a_ij h_j; then s_i = f(s_{i-1}, y_{i-1},
-    c_i) and p(y_i) = g(y_{i-1}, s_i, c_i), where g is a maxout layer. The first state is s_0 = tanh(W_s h_1) with the
-    backward encoder's state h_1 of the first token, with W_s for each layer; of an encoder in one direction its last
-    state is used. The first of several layers reads c_i, and s_{i-1} of the last asks for it.
+    c_i) and p(y_i) = g(y_{i-1}, s_i, c_i), where g is a maxout layer. The first state of each layer is s_0 = tanh(W_s
+    h_1), where h_1 is the backward encoder's state of the first token, or the last state of a unidirectional encoder.
+    With several layers, s_{i-1} of the last layer is the query, and the first layer reads c_i.
     """
 
     def __init__(self, config: RecurrentSeq2SeqConfig, vocab_size: int) -> None:
@@ -288,7 +288,7 @@ class BahdanauDecoder(RecurrentDecoderBase):
         return self.readout(hidden, embedded, context)
 
     def run(self, embedded: Tensor, state: RecurrentState) -> Tensor:
-        """Return the readout after all steps, which is computed at once."""
+        """Return the readouts of all steps, which are computed at once after the last step."""
         steps = [self._attend(embedded[:, step : step + 1], state) for step in range(embedded.shape[1])]
         hidden, context = (torch.cat(parts, 1) for parts in zip(*steps, strict=True))
         return self.readout(hidden, embedded, context)
@@ -306,7 +306,7 @@ class LuongDecoder(RecurrentDecoderBase):
 
     h_t = f(h_{t-1}, y_{t-1}), a_t = softmax(score(h_t, h_s)), c_t = sum_s a_t(s) h_s, and the attentional vector
     h~_t = tanh(W_c [c_t; h_t]) (eq. 5) predicts y_t. With input feeding (section 3.3) the first layer also reads
-    h~_{t-1}, which is 0 at the start; without, all steps are computed at once.
+    h~_{t-1}, which is 0 at the start. Without input feeding, all steps are computed at once.
     """
 
     def __init__(self, config: RecurrentSeq2SeqConfig, vocab_size: int) -> None:
@@ -339,7 +339,7 @@ class LuongDecoder(RecurrentDecoderBase):
         return attentional
 
     def run(self, embedded: Tensor, state: RecurrentState) -> Tensor:
-        """Return h~_t of all steps, at once unless they are fed to the next."""
+        """Return h~_t of all steps, computed at once unless there is input feeding."""
         if self.config.input_feeding:
             return super().run(embedded, state)
         hidden, _ = self.stack(embedded, without_hypothesis_axis(state.layers))

@@ -39,7 +39,7 @@ class RecurrentSeq2Seq(EncoderDecoder[RecurrentState]):
         self.apply(initialise)
 
     def encode(self, *inputs: Tensor) -> Memory:
-        """Encode inputs, and project the states if there is a bridge, in full precision as the decoder expects."""
+        """Encode inputs, and project the states if there is a bridge, in the full precision that the decoder needs."""
         with full_precision(inputs[0]):
             return super().encode(*inputs)
 

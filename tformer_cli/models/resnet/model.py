@@ -2,8 +2,8 @@
 
     y = relu(F(x) + W_s x),   F(x) = norm(W_3 relu(norm(W_2 relu(norm(W_1 x)))))       (He et al. 2016, eq. 2, figure 5)
 
-A block that halves the resolution does so in its 3x3 convolution, not in the 1x1 convolution before it ("version 1.5").
-With `norm=group` it is the ResNet of hybrid Vision Transformers (Kolesnikov et al. 2020): 32 groups and standardised
+A bottleneck block halves the resolution in its 3x3 convolution, not in the 1x1 convolution before it ("version 1.5").
+`norm=group` gives the ResNet of hybrid Vision Transformers (Kolesnikov et al. 2020): 32 groups and standardised
 weights.
 
 Shapes: B images, C channels, h and w height and width of a feature map.
@@ -31,7 +31,7 @@ EXPANSION = 4
 
 
 class StandardisedConvolution(nn.Conv2d):
-    """A convolution whose filters are standardised to mean 0 and variance 1 (Qiao et al. 2019)."""
+    """A convolution with filters standardised to mean 0 and variance 1 (Qiao et al. 2019)."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve input (B, C, h, w) to (B, C', h', w')."""
@@ -49,8 +49,8 @@ class Convolution(nn.Module):
         self.convolution = layer(inputs, outputs, size, stride, padding=size // 2, bias=False)
         self.norm = nn.BatchNorm2d(outputs) if by_batch else nn.GroupNorm(math.gcd(GROUPS, outputs), outputs)
         nn.init.kaiming_normal_(self.convolution.weight, mode="fan_out", nonlinearity="relu")  # He et al. 2015
-        # Channels innermost in memory, also of outputs: a step of a ResNet-18 on a CPU took 4 to 25 % less (one thread,
-        # AVX-512; images of 128 pixels, and of 32 with a quarter of the channels).
+        # Channels innermost in memory; outputs then have this layout too. A step of a ResNet-18 on a CPU took 4 to 25 %
+        # less time (one thread, AVX-512; images of 128 pixels, and of 32 with a quarter of the channels).
         weight = self.convolution.weight
         weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
@@ -104,7 +104,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if fits else Convolution(inputs, outputs, 1, config.norm, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block to x, (B, C, h, w), which gives (B, C', h / stride, w / stride)."""
+        """Apply the block to x, (B, C, h, w); return (B, C', h / stride, w / stride)."""
         *first, last = self.convolutions
         branch = x
         for convolution in first:
@@ -144,9 +144,9 @@ class ResNet(nn.Module):
         return self.stages(self.pool(F.relu(self.stem(images))))
 
     def encode(self, images: Tensor) -> Memory:
-        """Read images, (B, C, S, S), float32: the memory is the cells of the last map, row by row, (B, h * w, width).
+        """Encode images, (B, C, S, S), float32: states are the cells of the last map, row by row, (B, h * w, width).
 
-        A decoder that attends to the cells of a convolutional map is that of Xu et al. (2015).
+        The decoder of Xu et al. (2015) attends to the cells of such a feature map.
         """
         states = self(images).flatten(2).mT
         return Memory(states, EVERYTHING, torch.full(states.shape[:1], states.shape[1], device=states.device))

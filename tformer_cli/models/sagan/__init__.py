@@ -75,7 +75,7 @@ class SAGANConfig(ModelConfig):
             raise ConfigError(f"{cause}, and attention needs 2 x 2", remedy)
 
     def limits(self) -> Limits:
-        """Return the multiple of which height and width must be: those of the first map are doubled."""
+        """Return the number that height and width must be multiples of, since blocks double or halve them."""
         return Limits(multiple=2 ** max(len(self.generator) - 1, self.halvings))
 
 

@@ -25,7 +25,7 @@ from tformer_cli.nn.feature_attention import FeatureMapAttention
 from tformer_cli.nn.spectral_norm import spectrally_normalised
 
 GROUPS, MOMENTUM, EPSILON = 8, 0.1, 1e-5
-"""Groups of group normalisation, share of a batch in the running statistics, and the summand of the variance."""
+"""Groups of group normalisation, weight of a batch in the running statistics, and constant added to the variance."""
 
 L = TypeVar("L", bound=nn.Module)
 Prepare = Callable[[Any], Any]
@@ -50,16 +50,16 @@ def _convolution(inputs: int, outputs: int, size: int, prepare: Prepare) -> nn.C
 
 
 class ConditionalNorm(nn.Module):
-    """Batch or group normalisation whose gain and shift depend on the label; they start at 1 and 0.
+    """Batch or group normalisation with a gain and a shift for each label; they start at 1 and 0.
 
-    Running statistics are shared by all labels. They are not those of the averaged weights, so that a moving average of
-    the generator averages them too (`averaged_buffers`).
+    All labels share the running statistics. A moving average of the generator averages the statistics too
+    (`averaged_buffers`), since those of the current weights do not fit averaged weights.
 
     Args:
         channels: channels C of the map.
         labels: number of labels; 0: one gain and one shift.
-        norm: the statistics: those of each channel over the batch, or of groups of channels of each image. The number
-            of groups is the greatest common divisor of 8 and C.
+        norm: whether statistics are those of each channel over the batch, or of groups of channels of each image. The
+            number of groups is the greatest common divisor of 8 and C.
     """
 
     averaged_buffers: ClassVar = frozenset({"running_mean", "running_var"})
@@ -104,8 +104,7 @@ def _widened(weight: Tensor) -> Tensor:
 def convolve_doubled(x: Tensor, layer: nn.Conv2d) -> Tensor:
     """Return `layer(doubled(x))` for a convolution of size 3, in 4/9 of the products.
 
-    All four copies of a cell meet the kernel, so that their weights can be added first (Karras et al. 2018, released
-    code).
+    Weights of the kernel that meet copies of the same cell are added first (Karras et al. 2018, released code).
 
     Args:
         x: (B, C, h, w).
@@ -119,7 +118,7 @@ def convolve_doubled(x: Tensor, layer: nn.Conv2d) -> Tensor:
 
 
 def convolve_halved(x: Tensor, layer: nn.Conv2d) -> Tensor:
-    """Return `avg_pool2d(layer(x), 2)` for a convolution of size 3, in 4/9 of the products, by the same equation."""
+    """Return `avg_pool2d(layer(x), 2)` for a convolution of size 3, in 4/9 of the products, as `convolve_doubled`."""
     return F.conv2d(x, _widened(layer.weight) / 4, layer.bias, stride=2, padding=1)
 
 
@@ -147,7 +146,7 @@ class DownBlock(nn.Module):
         inputs: input channels.
         outputs: output channels.
         halves: whether it halves height and width by averaging.
-        first: whether it reads the image itself, to which no activation is applied.
+        first: whether it reads the image itself, without an activation.
         prepare: see `Prepare`.
     """
 

@@ -20,13 +20,13 @@ from tformer_cli.nn.positions import AbsolutePositions
 class Seq2Seq(SourceEncoderBase, TransformerDecoderBase):
     """An encoder-decoder Transformer.
 
+    With `tie_embeddings: all` the source embedding, the target embedding and the output weights are one matrix
+    (section 3.4; Press and Wolf 2017).
+
     Args:
         config: settings of the model.
         source_vocab_size: size of the source vocabulary.
         target_vocab_size: size of the target vocabulary, V.
-
-    With `tie_embeddings: all` the source embedding, the target embedding and the output weights are one matrix
-    (section 3.4; Press and Wolf 2017).
     """
 
     stack_inputs = SourceEncoderBase.stack_inputs | TransformerDecoderBase.stack_inputs

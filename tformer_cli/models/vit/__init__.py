@@ -55,7 +55,7 @@ class ViTConfig(TransformerConfig):
             raise ConfigError(cause, f"model.patch_size={2 ** round(math.log2(self.patch_size))}")
 
     def limits(self) -> Limits:
-        """Return the number of which height and width of an image must be multiples."""
+        """Return the number that height and width of an image must be multiples of."""
         return Limits(multiple=self.patch_pixels)
 
     def attention_shape(self, length: int) -> AttentionShape:

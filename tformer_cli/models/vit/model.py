@@ -60,7 +60,7 @@ class ConvolutionalStem(nn.Sequential):
 
     Args:
         channels: channels C of the images.
-        dim: channels of the first convolution; each further one has twice as many as the one before it.
+        dim: channels of the first convolution; each of the others has twice as many as the one before it.
         patch_size: size P of a patch, a power of 2.
 
     Attributes:
@@ -148,7 +148,7 @@ class ViT(nn.Module):
 
         Args:
             patches: outputs of `embed`, some of which may have been replaced, (B, N, D).
-            first: number of tokens at the beginning whose hidden states are computed; None: all.
+            first: number of first tokens to return hidden states of; None: all.
 
         Returns:
             (B, T, D), [class] first, or (B, first, D).
@@ -168,7 +168,7 @@ class ViT(nn.Module):
         return self.config.dim
 
     def encode(self, images: Tensor) -> Memory:
-        """Read images, (B, C, S, S), float32: the memory is the states of all tokens (B, T, D), [class] first."""
+        """Encode images, (B, C, S, S), float32: the memory is the states of all tokens (B, T, D), [class] first."""
         states = self(images)
         return Memory(states, EVERYTHING, torch.full(states.shape[:1], states.shape[1], device=states.device))
 
@@ -200,10 +200,11 @@ class ViT(nn.Module):
     def fit(model: nn.Module, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights of a checkpoint for a model at another resolution.
 
-        Learned positions are resized (section 3.2). For a model without a [class] token its weights are left out.
+        Learned positions are resized (section 3.2). For a model without a [class] token, the token's weights are left
+        out.
 
         Args:
-            model: the new model, whose `encoder` is a Vision Transformer.
+            model: the new model; its `encoder` is a Vision Transformer.
             checkpoint: weights by name.
 
         Raises:
