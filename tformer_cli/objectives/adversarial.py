@@ -3,8 +3,8 @@
     L_D = E_x[max(0, 1 - D(x, y))] + E_z[max(0, 1 + D(G(z, y'), y'))]
     L_G = -E_z[D(G(z, y'), y')]                                                       (Zhang et al. 2019, eq. 4)
 
-Noise z and labels y' are derived from (seed, epoch, sample), as everything random is. A step is therefore the same for
-each division into micro-batches and ranks.
+Noise z and labels y' depend only on (seed, epoch, sample), as all random numbers do. A step is therefore the same for
+any division into micro-batches and ranks.
 
 Shapes: B images, C channels, H and W their height and width, Z width of the noise.
 """
@@ -51,7 +51,7 @@ def labels_of(model: Adversaries, seed: int, epoch: int, samples: Tensor) -> Ten
 
 
 class AdversarialObjective(Objective[Any, Pictures]):
-    """An objective of one of the two nets; it generates an image for each real one of the batch."""
+    """An objective of one of the two networks; it generates one image for each real image of the batch."""
 
     def generated(self, model: Adversaries, batch: Pictures) -> tuple[Tensor, Tensor | None]:
         """Return generated images, (B, C, H, W), and their labels, (B,), if the model has labels."""

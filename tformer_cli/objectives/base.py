@@ -21,15 +21,15 @@ Lengths = dict[AttentionKind, Tensor | None]
 
 @dataclass
 class Loss:
-    """A loss as a sum and a count; the loop divides once, by the count over all micro-batches and ranks.
+    """A loss as a sum and a count; the training loop divides once, by the count over all micro-batches and ranks.
 
-    A loss can also be the sum of several means T_k / N_k with counts of their own, see `over`.
+    A loss can also be the sum of several means T_k / N_k, each with its own count, see `over`.
 
     Attributes:
         total: the sum to differentiate, a scalar.
-        count: the number of its summands (target tokens, images, ...), a scalar.
+        count: the number of terms of the sum (target tokens, images, ...), a scalar.
         parts: further sums for the log, by name; each is divided by `count` when it is shown.
-        counts: the counts N_k of the parts that are such means, by name; `total` is the sum of these parts T_k.
+        counts: the counts N_k of the parts with their own count, by name; `total` is the sum of these parts T_k.
     """
 
     total: Tensor
@@ -42,11 +42,12 @@ class Loss:
 
             sum_k N / N_k * T_k,    N = counts["count"], N_k = counts[k]
 
-        Added over the micro-batches and ranks of the step and divided by N, it is the sum of the means T_k / N_k of the
-        step, however its examples are divided. Weighting each micro-batch by its own counts would not be.
+        Summed over the micro-batches and ranks of the step and divided by N, this gives the sum of the step's means
+        T_k / N_k for any division of its examples. With each micro-batch's own counts, the result would depend on the
+        division.
 
         Args:
-            counts: `Objective.counts` of all micro-batches of the step, added.
+            counts: the sums of `Objective.counts` over all micro-batches of the step.
         """
         weighted = {
             name: part * (counts["count"] / counts[name].clamp(min=1)).float() if name in self.counts else part
@@ -60,7 +61,7 @@ class Objective(Generic[M, B]):
     """A training objective. `outputs` and `loss` are separate, so that evaluation computes outputs once.
 
     Args:
-        data: data, whose `inputs` are the arguments of the model.
+        data: the data; `data.inputs` returns the arguments of the model.
         label_smoothing: label smoothing in training; scores are computed without it.
     """
 
@@ -82,15 +83,15 @@ class Objective(Generic[M, B]):
         raise NotImplementedError
 
     def counts(self, batch: B) -> dict[str, Tensor]:
-        """Return the counts of a loss of several means, which follow from the batch alone; empty: it has one count.
+        """Return the counts of a loss that is a sum of several means; empty if the loss has a single count.
 
-        The loop adds them over a step before the first backward pass.
+        They depend on the batch alone. The loop sums them over a step before the first backward pass.
 
         Args:
             batch: on the model's device.
 
         Returns:
-            Scalars: `count`, by which the weights of the means are scaled, and the count of each mean by its name.
+            Scalars: `count`, N in `Loss.over`, and the count N_k of each mean by its name.
         """
         return {}
 
@@ -111,7 +112,7 @@ class Objective(Generic[M, B]):
         return {}
 
     def example_counts(self, outputs: Any, batch: B) -> Tensor | None:
-        """Return each example's share of the count of the loss, (B,); None: terms of examples cannot be added to it."""
+        """Return each example's share of the loss's count, (B,); None if regularisers cannot add terms per example."""
         return None
 
     # --- label smoothing ---
@@ -127,8 +128,8 @@ class LossSums:
 
     Attributes:
         sums: `loss` and its parts by name.
-        count: number of their summands.
-        counts: counts of the parts that are means with counts of their own.
+        count: number of terms in each sum.
+        counts: counts of the parts that have their own count.
     """
 
     sums: dict[str, float] = field(default_factory=dict)
@@ -151,7 +152,7 @@ class LossSums:
         self.count += other.count
 
     def means(self) -> dict[str, float]:
-        """Return each sum divided by its count; a loss of several means is their sum."""
+        """Return each sum divided by its count; if parts have their own counts, the loss is the sum of their means."""
         means = {name: value / max(1, self.counts.get(name, self.count)) for name, value in self.sums.items()}
         if self.counts:
             means["loss"] = sum(means[name] for name in self.counts)

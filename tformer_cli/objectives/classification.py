@@ -5,8 +5,8 @@
     a number:        L = sum_i (f(x_i) - y_i)^2
     several labels:  L = - sum_i sum_c [y_ic log s(f_c(x_i)) + (1 - y_ic) log(1 - s(f_c(x_i)))]
 
-with the weight w of a label, 1 if there are no weights, the share a_i of an image in a blend of two with the labels y_i
-and z_i (mixup, Zhang et al. 2018; CutMix, Yun et al. 2019), and the logistic function s.
+w is the weight of a label, by default 1. a_i is the share of the first image in a blend of two images with labels y_i
+and z_i (mixup, Zhang et al. 2018; CutMix, Yun et al. 2019). s is the logistic function.
 
 Label smoothing (Szegedy et al. 2016, section 7) mixes the target distribution of one label with the uniform one in
 training.
@@ -84,7 +84,7 @@ class TextClassification(Objective[Any, Any]):
 
 
 class ImageClassification(Objective[Any, Any]):
-    """Cross-entropy of one label for each image, and in training of both labels of a blended image.
+    """Cross-entropy of one label for each image; in training, of both labels of a blended image.
 
     The data has `labels`, a `LabelSet`. Batches have `targets`, (B,), int64, and for blended images `partner_targets`,
     (B,), int64, and `shares`, (B,), float32; both are None otherwise.
@@ -97,7 +97,7 @@ class ImageClassification(Objective[Any, Any]):
         return super().outputs(model, batch).float()
 
     def lengths(self, outputs: Any, batch: Any) -> Lengths:
-        """Return that all parts of an image are real; there is no decoder."""
+        """Return None for the encoder, since all parts of an image are real; there is no decoder."""
         return {AttentionKind.encoder: None}
 
     def example_counts(self, outputs: Any, batch: Any) -> Tensor:

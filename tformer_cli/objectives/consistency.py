@@ -5,16 +5,17 @@ R-Drop (Wu et al. 2021, section 2.1) computes a batch twice, with different drop
     L = CE(p) + CE(q) + alpha/2 [KL(p || q) + KL(q || p)]
 
 The gradient passes through both sides. Half of L is minimised, so that the cross-entropy is a mean over passes and the
-loss is comparable with that of training without R-Drop: where code averages the cross-entropies, alpha = 5 is 2.5.
+loss is comparable with that of training without R-Drop. alpha = 5 corresponds to 2.5 in code that minimises the mean of
+the cross-entropies plus alpha times the mean of the divergences.
 
 CR-CTC (Yao et al. 2025, section 3.2) computes two augmented views of a batch, whose outputs of CTC are p and q:
 
     L = 1/2 [L_ctc(p) + L_ctc(q)] + alpha/2 sum_t [KL(sg(q_t) || p_t) + KL(sg(p_t) || q_t)]
 
-over the real frames t, where the targets sg(.) are constants. alpha is 0.2 and rises linearly from 0 over the first
-2,000 steps.
+over the real frames t, where sg(.) stops the gradient. The paper sets alpha to 0.2. alpha rises linearly from 0 over
+the first `regularise.consistency_warmup` steps.
 
-Both divergences are sums over the tokens or frames of one copy, with the count of the objective.
+Both divergences are sums over the tokens or frames of one pass, and are divided by the count of the objective.
 
 Shapes: B batch, T target length, D model width, C labels, T' frames, V vocabulary.
 """
@@ -38,14 +39,14 @@ from tformer_cli.objectives.next_token import Decoded, NextToken, TeacherForcing
 
 
 class Consistency(Objective[Any, Any]):
-    """An objective over two passes of each batch in training; in evaluation, that objective.
+    """An objective over two passes of each batch in training; in evaluation, the objective itself.
 
     Attributes:
         loss_factor: factor of L in what is minimised.
 
     Args:
         objective: the objective, with one count.
-        config: alpha, and the steps in which it is reached.
+        config: alpha, and the number of steps after which it is reached.
     """
 
     loss_factor = 0.5
@@ -55,7 +56,7 @@ class Consistency(Objective[Any, Any]):
         self.objective, self.config, self.step = objective, config, 0
 
     def begin_step(self, step: int) -> None:
-        """Take the number of the step, with which the weight rises."""
+        """Store the number of the step, on which the weight of the divergence depends."""
         self.objective.begin_step(step)
         self.step = step
 
@@ -69,7 +70,7 @@ class Consistency(Objective[Any, Any]):
         return self.loss_factor * self.config.consistency * min(1.0, self.step / max(1, self.config.consistency_warmup))
 
     def outputs(self, model: Any, batch: Any) -> Any:
-        """Return the outputs of the objective; in training those of both passes."""
+        """Return the outputs of the objective; in training, of both passes."""
         outputs = self.objective.outputs(model, batch)
         return (outputs, self.objective.outputs(model, self.second(batch))) if model.training else outputs
 
@@ -78,7 +79,7 @@ class Consistency(Objective[Any, Any]):
         return batch
 
     def loss(self, model: Any, outputs: Any, batch: Any) -> Loss:
-        """Return the loss; in training that of both passes, and their divergence among its parts."""
+        """Return the loss; in training, of both passes, with their divergence among its parts."""
         if not model.training:
             return self.objective.loss(model, outputs, batch)
         first, second = outputs
@@ -97,11 +98,11 @@ class Consistency(Objective[Any, Any]):
         raise NotImplementedError
 
     def lengths(self, outputs: Any, batch: Any) -> Lengths:
-        """Return the lengths of the objective, which are those of both passes."""
+        """Return the lengths of the objective, which are the same for both passes."""
         return self.objective.lengths(outputs[0], batch)
 
     def example_counts(self, outputs: Any, batch: Any) -> Tensor | None:
-        """Return the shares of the objective's count, which are those of both passes."""
+        """Return the shares of the objective's count, which are the same for both passes."""
         return self.objective.example_counts(outputs[0], batch)
 
 
@@ -122,12 +123,12 @@ class TokenConsistency(Consistency):
 
 
 class LabelConsistency(Consistency):
-    """R-Drop for the classification of texts and images, whose outputs are scores, (B, C)."""
+    """R-Drop for the classification of texts and images; the outputs are scores, (B, C)."""
 
     data: Any
 
     def check(self, model: Any) -> None:
-        """Refuse targets that are no single label.
+        """Refuse targets other than a single label.
 
         Raises:
             ConfigError: if they are numbers or several labels.
@@ -144,7 +145,7 @@ class LabelConsistency(Consistency):
 
 
 class CTCConsistency(Consistency):
-    """CR-CTC: the outputs of CTC for two views of a recording, which differ in their masks and in dropout."""
+    """CR-CTC: the CTC outputs of two views of a recording, which differ in their masks and in dropout."""
 
     loss_factor = 1.0
 
@@ -168,7 +169,7 @@ CONSISTENCIES: dict[type[Objective[Any, Any]], type[Consistency]] = {
     ImageClassification: LabelConsistency,
     CTC: CTCConsistency,
 }
-"""The consistency of the objectives that have one."""
+"""The consistency objective for each objective that has one."""
 
 
 def consistent(objective: Objective[Any, Any], config: RegulariseConfig) -> Consistency:

@@ -50,7 +50,7 @@ class CTC(Objective[Any, Any]):
     (B,).
 
     Args:
-        data: the data, whose tokenizer has the blank.
+        data: the data; the padding token of its tokenizer is the blank.
     """
 
     data: TextData[Any, Any]
@@ -78,8 +78,8 @@ class CTC(Objective[Any, Any]):
     def ctc_loss(self, model: Any, outputs: SpeechOutputs, batch: Any) -> Tensor:
         """Return the negative log-likelihood of all transcripts, a scalar.
 
-        A transcript that needs more frames than there are has an infinite loss in training, where the loop reports it,
-        and none in evaluation.
+        A transcript that needs more frames than there are has an infinite loss in training, which the training loop
+        reports, and a loss of 0 in evaluation.
         """
         return functional.ctc_loss(
             outputs.log_probs.transpose(0, 1), batch.transcripts, outputs.memory.lengths, batch.transcript_lengths,

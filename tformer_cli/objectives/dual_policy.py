@@ -1,19 +1,20 @@
 """Dual-policy imitation learning of a Levenshtein Transformer (Gu et al. 2019, section 3.2).
 
-Each policy learns the oracle's actions in states that the other leads to. With a reference y of n tokens:
+Insertion and deletion each learn the oracle's actions in states that the other produces. For a reference y of n tokens:
 
 - Insertion: y_ins is y without randomly deleted tokens; floor(n u) are kept, with u uniform in [0, 1), so that at least
   one is missing. The oracle's numbers of placeholders p* lead to y_plh, and the tokens t* of y fill it.
 - Deletion: y_del is y_plh filled with the model's own most probable tokens, without gradient. The oracle's d* deletes
-  the tokens that are not on a longest common subsequence of y_del and y, so that a token beside its place stays.
+  the tokens that are not on a longest common subsequence of y_del and y, so that a token in a shifted position stays.
 
     L = - mean log pi_plh(p* | y_ins) - mean log pi_tok(t* | y_plh) - mean log pi_del(d* | y_del)
 
-Each mean is over its own places: the gaps of y_ins, the placeholders of y_plh, and the tokens of y_del without <s> and
-</s>. Counts and tokens are smoothed. The paper mixes in the initial sequence for both policies. Here this is `<s></s>`,
-in which nothing can be deleted, and which is among the y_ins.
+The means are over the gaps of y_ins, the placeholders of y_plh, and the tokens of y_del without <s> and </s>. Label
+smoothing applies to the numbers of placeholders and to the tokens. The paper also trains both policies on the initial
+sequence. Here this is `<s></s>`: nothing in it can be deleted, and it already occurs as y_ins.
 
-Shapes: B pairs, T tokens of the reference with <s> and </s>, D tokens of y_ins, W width, P counts of placeholders.
+Shapes: B pairs, T tokens of the reference with <s> and </s>, D tokens of y_ins, W width, P possible numbers of
+placeholders.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ COUNT_SMOOTHING = 0.01
 
 @dataclass
 class EditOutputs:
-    """What the three heads predict in training, with the oracle's actions.
+    """The predictions of the three heads in training, and the oracle's actions.
 
     Attributes:
         counts: logits of the numbers of placeholders in all gaps of y_ins, (G, P).
         oracle_counts: these numbers, (G,), int64.
         hidden: hidden states of the placeholders of y_plh, (N, W).
         oracle_tokens: their tokens in the reference, (N,), int64.
-        deletions: logits of keeping and deleting all tokens of y_del but <s> and </s>, (M, 2).
+        deletions: logits of keeping and deleting each token of y_del except <s> and </s>, (M, 2).
         oracle_deletions: 1 where the token is deleted, (M,), int64.
     """
 
@@ -59,10 +60,10 @@ class EditOutputs:
 
 
 class DualPolicy(Objective[Any, PairBatch]):
-    """The losses of deletions, placeholders and tokens, each a mean over its own places.
+    """The losses of deletions, numbers of placeholders, and tokens; each is a mean with its own count.
 
     Args:
-        data: sentence pairs, to which `example` adds the state of insertion as they are loaded.
+        data: sentence pairs; `example` adds y_ins and the oracle's counts as they are loaded.
         label_smoothing: label smoothing of the tokens.
     """
 
@@ -80,7 +81,7 @@ class DualPolicy(Objective[Any, PairBatch]):
         return replace(pair, draft=draft, counts=edit_script(draft.tolist(), pair.target.tolist()).counts)
 
     def counts(self, batch: PairBatch) -> dict[str, Tensor]:
-        """Return the numbers of target tokens and </s>, and of the places of each mean."""
+        """Return the number of target tokens with </s>, and the count of each mean."""
         _, draft_lengths, counts = _state(batch)
         return {
             "count": batch.target_lengths.sum(),
@@ -143,7 +144,7 @@ def oracle_deletions(tokens: Tensor, references: Tensor, lengths: Tensor) -> Ten
         lengths: real tokens of both with <s> and </s>, (B,), int64.
 
     Returns:
-        Of all rows in order, (M,), int64, on the CPU.
+        The values of all rows, concatenated, (M,), int64, on the CPU.
     """
     rows = zip(tokens.tolist(), references.tolist(), lengths.tolist(), strict=True)
     labels = [edit_script(row[1 : end - 1], reference[1 : end - 1]).deleted for row, reference, end in rows]

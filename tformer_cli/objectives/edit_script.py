@@ -15,7 +15,7 @@ from rapidfuzz.distance import Indel
 
 @dataclass(frozen=True)
 class EditScript:
-    """A shortest script from a sequence of n tokens to one of m; if there are several, which one is not specified.
+    """A shortest script from a sequence of n tokens to one of m; if there are several, any of them.
 
     Attributes:
         deleted: whether each token is deleted, (n,), bool.

@@ -1,7 +1,7 @@
 """Masked patch prediction (Dosovitskiy et al. 2021, B.1.2): an encoder learns from images alone.
 
 By default half of the patches are predicted. Of these, 80 % are replaced by a mask, 10 % by another patch of the image,
-and 10 % are unchanged. The target of a patch is its mean colour, in 3 bits for each channel; the loss is the
+and 10 % are unchanged. The target of a patch is its mean colour, by default in 3 bits for each channel; the loss is the
 cross-entropy.
 
 Shapes: B images, N patches of an image, M patches to predict, C channels, S x S `image_size`.
@@ -59,7 +59,7 @@ class MaskedPatches(Objective[MaskedPatchModel, ImageBatch]):
         return Loss(total, torch.tensor(len(targets), device=scores.device), {"right": correct})
 
     def lengths(self, outputs: PatchPredictions, batch: ImageBatch) -> Lengths:
-        """Return that all patches are real; there is no decoder."""
+        """Return None for the encoder, since all patches are real; there is no decoder."""
         return {AttentionKind.encoder: None}
 
     def example_counts(self, outputs: PatchPredictions, batch: ImageBatch) -> Tensor:
@@ -74,8 +74,8 @@ class MaskedPatches(Objective[MaskedPatchModel, ImageBatch]):
             patches: number of patches N.
 
         Returns:
-            Whether each patch is replaced by the mask, (B, N), bool; the index of the patch of the same image that is
-            shown in its position, (B, N), int64; and the indices of the patches to predict, (M,), int64, in all B * N.
+            Whether the mask replaces each patch, (B, N), bool; the index of the patch of the same image to use at each
+            position, (B, N), int64; and the indices of the patches to predict among all B * N patches, (M,), int64.
         """
         shares = self.data.config.patches
         draws = uniforms(self.data.config.seed, batch.epoch, batch.sample_ids, 3 * patches, MASKING_STREAM)

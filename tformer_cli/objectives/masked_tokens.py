@@ -1,12 +1,12 @@
 """Masked language modelling, optionally with next-sentence prediction (Devlin et al. 2019, section 3.1).
 
-With the set M of a sequence's masked positions, its masked sequence x', and y, which says whether B follows A,
+Let M be the set of a sequence's masked positions, x' its masked sequence, and y whether text B follows text A:
 
-    L = sum over sequences of [- sum_{i in M} log p(x_i | x') - |M| log p(y | x')].
+    L = sum over sequences of [- sum_{i in M} log p(x_i | x') - |M| log p(y | x')]
 
-The second term is present only with next-sentence prediction. The paper adds the mean of the first over tokens and the
-mean of the second over sequences. Here a sequence's next-sentence loss is weighted by its number of masked tokens. Both
-are then sums over one count, so that a step does not depend on the division into micro-batches and ranks.
+The second term is present only with next-sentence prediction. The paper adds the mean of the first term over tokens and
+the mean of the second over sequences. Here a sequence's next-sentence loss is weighted by its number of masked tokens.
+Both terms then have one count, so that a step does not depend on the division into micro-batches and ranks.
 
 Shapes: B sequences, T tokens, D model width, N masked tokens of a batch.
 """
@@ -35,7 +35,7 @@ class MaskedTokens(Objective[MaskedLanguageModel, MaskedBatch]):
     """Cross-entropy of the masked tokens, and of whether B follows A if the batches have sentence pairs.
 
     Args:
-        data: sequences of text, which are masked by `example` as they are loaded.
+        data: sequences of text; `example` masks them as they are loaded.
         config: how many tokens are masked, and by what.
     """
 

@@ -78,7 +78,7 @@ class Decoded:
 class TeacherForcing(Objective[Any, Any]):
     """Cross-entropy of the next token of a text, given an image or a recording.
 
-    The memory is among the outputs, so that evaluation computes it once for the loss and for the search. A model has
+    The outputs include the memory, so that evaluation computes it once for the loss and for the search. A model has
     `encode`, `decode` and `output_layer`; batches have `target_inputs`, `targets` (B, T) and `target_lengths` (B,).
     """
 

@@ -1,10 +1,10 @@
-"""Disagreement of attention heads (Li et al. 2018): heads that differ are rewarded.
+"""Disagreement of attention heads (Li et al. 2018): the loss rewards heads that differ.
 
-`analysis.diversity` defines the disagreements D_k of an example, each the mean over its real positions. They are
-averaged over the chosen attention layers. The loss is L - sum_k weight_k D_k.
+`analysis.diversity` defines the disagreements D_k of an example, each a mean over its real positions. They are averaged
+over the chosen attention layers. The loss is L - sum_k weight_k D_k.
 
-The mean over examples weights each by its share of the count of L, such as its number of target tokens. A step does not
-depend on its division into micro-batches and ranks.
+The mean over examples weights each by its share of the count of L, such as its number of target tokens, so that a step
+does not depend on its division into micro-batches and ranks.
 
 Shapes: B batch.
 """
@@ -26,11 +26,11 @@ from tformer_cli.objectives.consistency import consistent
 
 
 class Disagreement(Objective[Any, Any]):
-    """An objective with the disagreement of attention heads, in training; in evaluation, that objective.
+    """An objective with the disagreement of attention heads in training; in evaluation, the objective itself.
 
     Args:
         objective: an objective with one count.
-        config: weights of the disagreements, and the attention whose heads disagree.
+        config: weights of the disagreements, and the kind of attention that they apply to.
     """
 
     def __init__(self, objective: Objective[Any, Any], config: RegulariseConfig) -> None:
@@ -42,7 +42,7 @@ class Disagreement(Objective[Any, Any]):
         self.objective.begin_step(step)
 
     def check(self, model: nn.Module) -> None:
-        """Refuse a model without attention of the chosen kind that has several heads.
+        """Refuse a model without multi-head attention of the chosen kind.
 
         Raises:
             ConfigError: naming the kind of attention that the model has.
@@ -61,7 +61,7 @@ class Disagreement(Objective[Any, Any]):
             raise ConfigError(cause, f"regularise.attention={kinds[0] if len(kinds) == 1 else 'all'}")
 
     def outputs(self, model: nn.Module, batch: Any) -> Any:
-        """Return the outputs of the objective, in training with records of what its attention layers computed."""
+        """Return the outputs of the objective; in training, with records of the attention layers' tensors."""
         if not model.training:
             return self.objective.outputs(model, batch)
         with tapped(model, {TERMS[name].tap for name in self.weights}) as records:
@@ -69,7 +69,7 @@ class Disagreement(Objective[Any, Any]):
         return outputs, records
 
     def loss(self, model: nn.Module, outputs: Any, batch: Any) -> Loss:
-        """Return the loss, minus the weighted disagreements in training; these are among its parts."""
+        """Return the loss; in training, minus the weighted disagreements, which are among its parts."""
         if not model.training:
             return self.objective.loss(model, outputs, batch)
         outputs, records = outputs
