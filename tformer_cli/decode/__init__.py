@@ -1,1 +1,1 @@
-"""Search over any autoregressive model."""
+"""Decoding: search with autoregressive models, CTC, language models, and refinement by edits."""

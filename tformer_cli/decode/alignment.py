@@ -29,8 +29,8 @@ def alignments(
     layer aligns best in trained Transformers (Garg et al. 2019, section 4.1).
 
     Args:
-        model: called as `model(source, source_lengths, target_inputs)`, in evaluation mode. It has cross-attention
-            modules, whose names end in `cross`; they are called once for all tokens, or once for each token.
+        model: called as `model(source, source_lengths, target_inputs)`, in evaluation mode. The names of its
+            cross-attention modules end in `cross`; they are called once for all tokens, or once for each token.
         source: tokens, (B, S), padded at the end.
         source_lengths: (B,), int64.
         outputs: tokens of each sentence's output, without <s> and </s>.

@@ -1,4 +1,4 @@
-"""A GPT as a language model in a search, which computes each prefix once, with others of its length, in one cache.
+"""A GPT as a language model in a search; prefixes of equal length are computed together, and all share one cache.
 
 Shapes: B sentences, N hypotheses, C candidate tokens, V vocabulary.
 """
@@ -38,7 +38,7 @@ class Node:
     Attributes:
         token: id of the token.
         parent: node of the previous token.
-        sentence: index of the sentence whose tree it belongs to.
+        sentence: index of its sentence; each sentence has a tree.
         depth: number of tokens before it.
         slot: index of its keys in the sentence's cache; -1: none.
         log_probs: log-probabilities of the next token, (V,) float32; None: not computed yet.
@@ -66,12 +66,12 @@ class Tokens:
     """A causal language model with the same tokens as the recogniser. A hypothesis is a node of a tree.
 
     A node is computed when its log-probabilities are first requested, together with other nodes of its depth. It
-    appends its keys to the cache of its sentence, and attends to the keys of its ancestors. No node is computed twice,
-    and no cache is copied.
+    appends its keys to the cache of its sentence, and attends to the keys of its ancestors. No cache is copied, and no
+    node is computed twice, unless the cache was full and had to be emptied.
 
     Args:
         model: a `models.gpt.GPT` in evaluation mode.
-        eos_id: id of </s>, which separates its documents.
+        eos_id: id of </s>, which separates the documents of its training data.
     """
 
     highest = 0.0
@@ -183,10 +183,10 @@ class Text:
 
 
 class GPTWords:
-    """A causal language model with other tokens than the recogniser, as a model of words.
+    """A causal language model with a different vocabulary from the recogniser's, as a model of words.
 
-    The log-probability of a text is that of its tokens. The score of a word is the difference between the texts with
-    and without it, so that the sum is right for any segmentation of words into tokens.
+    The log-probability of a text is the sum over its tokens. The score of a word is the difference between the
+    log-probabilities of the text with and without it, so that scores add up for any segmentation of words into tokens.
 
     Args:
         tokens: the model.

@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 REPLACEMENT = "\ufffd"
-"""The character to which the bytes of an incomplete character are decoded."""
+"""The character that stands for the bytes of an incomplete character in decoded text."""
 
 
 class Continuation:
-    """The text that tokens add to a prompt, such that prompt and continuation are the text of all tokens.
+    """The text that tokens add to a prompt; prompt and continuation together are the text of all tokens.
 
-    Both are decoded together. The length of the user's prompt cannot be used, because a vocabulary may normalise
-    characters (by NFKC, or to lower case), and special tokens have no text. Spaces between prompt and continuation
-    belong to the continuation.
+    Both are decoded together, and the decoded prompt is removed. Its length can differ from that of the user's text,
+    because a vocabulary may normalise characters (by NFKC, or to lower case), and special tokens have no text. Spaces
+    between prompt and continuation belong to the continuation.
 
     Args:
         tokenizer: tokenizer of both.
@@ -31,8 +31,8 @@ class Continuation:
     def text(self, tokens: Sequence[int]) -> str:
         """Return the text that tokens add.
 
-        If decoding both changes the end of the prompt (WordPiece removes spaces before punctuation), the result is the
-        text of the tokens alone.
+        If decoding both together changes the end of the prompt, as when WordPiece removes a space before punctuation,
+        the result is the text of the tokens alone.
         """
         text = self._decoded(tokens)
         for cut in range(1, 4) if text.endswith(REPLACEMENT) else ():
@@ -48,6 +48,6 @@ class Continuation:
         return self._tokenizer.decode(tokens)
 
     def settled(self, tokens: Sequence[int]) -> str:
-        """Return the part that further tokens do not change: complete characters, or complete words for WordPiece."""
+        """Return the part that later tokens do not change: complete characters, or complete words for WordPiece."""
         text = self._decoded(tokens).rstrip(REPLACEMENT)
         return text if self._tokenizer.decodes_in_steps else text[: max(text.rfind(" "), 0)]

@@ -86,7 +86,7 @@ def prefix_beam(
         lengths: number of frames of each utterance, (B,) int64.
         beam: number of prefixes to keep.
         n_best: number of outputs to return for each utterance.
-        scorers: language models with their weights, as in shallow fusion; `fusion.WordCount` with a word bonus.
+        scorers: weights and language models, as in shallow fusion; the weight of `fusion.WordCount` is a word bonus.
         blank: id of the blank.
 
     Returns:
@@ -147,7 +147,7 @@ def _merge(
     stay_token: np.ndarray,
     frame: np.ndarray,
 ) -> None:
-    """Add the alignments of extensions that are prefixes in the beam already to those prefixes, in place.
+    """Merge each extension that equals a prefix in the beam into this prefix, in place.
 
     Args:
         live: the K prefixes in the beam.
@@ -155,8 +155,8 @@ def _merge(
         grown: log-probability of each extension, (K, tokens); merged ones become minus infinity.
         before: log-probabilities of the prefixes before this frame, (K,) each: of alignments that end in a blank, and
             of all alignments.
-        stay_token: log-probabilities of alignments that end in the last token of the prefix, (K,); the merged ones are
-            added.
+        stay_token: log-probabilities of alignments that end in the last token of the prefix, (K,); those of merged
+            extensions are added.
         frame: log-probabilities of the frame, (V,).
     """
     after_blank, total = before
@@ -287,7 +287,7 @@ def align(
 
 
 def _spans(path: list[int], posterior: list[float], target: Sequence[int]) -> list[Span]:
-    """Return the spans of a path of states in which it stays in the state of a token."""
+    """Return the spans in which a path stays in the state of a token."""
     spans, start = [], 0
     for state, run in itertools.groupby(path):
         size = len(list(run))

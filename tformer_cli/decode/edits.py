@@ -1,4 +1,4 @@
-"""Edits of padded sequences of tokens: deletions, placeholders and their tokens, in training and in decoding alike.
+"""Edits of padded sequences of tokens, in training and in decoding: deletions and insertions of placeholders.
 
 Shapes: B sequences, T tokens with <s> and </s>, padded at the end.
 """

@@ -1,6 +1,7 @@
 """Shallow fusion: language models that score the hypotheses of a search (Gulcehre et al. 2015, section 4.1).
 
-A language model of words scores each complete word, one of characters or of the recogniser's tokens each token.
+A language model of words scores each complete word. A model of characters or of the recogniser's tokens scores each
+token.
 
 Shapes: B sentences, R hypotheses of each, N hypotheses, C candidate tokens, V vocabulary.
 """
@@ -23,13 +24,13 @@ W = TypeVar("W")
 
 
 class LanguageModel(Protocol[H]):
-    """A scorer of hypotheses, token by token; H is its state of a hypothesis."""
+    """A scorer of hypotheses, token by token; H is the type of its state for a hypothesis."""
 
     highest: float
     """Upper bound of the score of a token."""
 
     def start(self, sentences: int) -> list[H]:
-        """Return empty hypotheses of new sentences; those of earlier sentences become invalid."""
+        """Return empty hypotheses of new sentences; hypotheses of earlier sentences become invalid."""
         ...
 
     def scores(self, hypotheses: Sequence[H], tokens: np.ndarray) -> np.ndarray:
@@ -46,7 +47,7 @@ class LanguageModel(Protocol[H]):
 
 
 class WordModel(Protocol[W]):
-    """A language model that scores word by word; W is its state after the previous words."""
+    """A language model that scores word by word; W is the type of its state after the previous words."""
 
     def start(self, sentences: int) -> list[W]:
         """Return the contexts before the first word of new sentences."""
@@ -83,8 +84,8 @@ class NgramWords:
 
     Args:
         ngrams: the n-grams of a file.
-        unknown_penalty: subtracted from the log-probability of words that are not in the file. In a file with few words
-            <unk> is as probable as each of them, so that misspelt words would not be penalised.
+        unknown_penalty: subtracted from the log-probability of words that are not in the file. If the file has few
+            words, <unk> is as probable as each of them, and misspelt words would not be penalised.
     """
 
     def __init__(self, ngrams: Ngrams, unknown_penalty: float = 0.0) -> None:
@@ -116,14 +117,14 @@ class NgramWords:
 
 
 class Words(Generic[W]):
-    """A model of words as a language model of tokens. A hypothesis: a context, and the incomplete word after it.
+    """A model of words as a language model of tokens. A hypothesis is a context and the incomplete word after it.
 
     Args:
         model: model of words.
         spelling: texts of the recogniser's tokens.
-        prefix_score: upper bound of the score of an incomplete word, at most 0 and not increasing as the word grows. It
-            is added as soon as it is known, so that a search can drop the hypothesis early. The score of the complete
-            word does not change.
+        prefix_score: function from an incomplete word to an upper bound of its score, at most 0 and not increasing as
+            the word grows. It is added early, so that a search can drop the hypothesis, and is subtracted again when
+            the word is complete.
     """
 
     highest = 0.0
@@ -139,10 +140,13 @@ class Words(Generic[W]):
         return [(context, "") for context in self.model.start(sentences)]
 
     def scores(self, hypotheses: Sequence[tuple[W, str]], tokens: np.ndarray) -> np.ndarray:
-        """Return the log-probability of the current word for the tokens that complete it, (N, C) float64."""
+        """Return the log-probability of the current word for tokens that complete it, 0 for others, (N, C) float64.
+
+        With `prefix_score`, each token also has the change of this bound.
+        """
         scores = np.zeros((len(hypotheses), len(tokens)))
-        # Without `prefix_score` only tokens that complete a word have a score. Most of them begin the next word and
-        # complete no other, so that they share one score.
+        # Without `prefix_score` only tokens that complete a word have a score. Most of them only begin the next word,
+        # so that they share the score of the current one.
         scored = np.ones(len(tokens), bool) if self.prefix_score is not None else self.spelling.ends_word[tokens]
         shared = scored & self.simple[tokens] & (self.prefix_score is None)
         if shared.any():
@@ -185,7 +189,7 @@ class Words(Generic[W]):
 
 
 class WordCount:
-    """A score of 1 for each word, which with a weight is the word bonus."""
+    """A score of 1 for each word; its weight in a search is the word bonus."""
 
     highest = 1.0
 
@@ -197,7 +201,7 @@ class WordCount:
 
 
 class _CountingModel:
-    """A word model whose score of each word is 1."""
+    """A word model that scores each word with 1."""
 
     def start(self, sentences: int) -> list[None]:
         return [None] * sentences
@@ -213,9 +217,9 @@ class _CountingModel:
 
 
 class Characters:
-    """An n-gram model of characters. A hypothesis: the context, and whether the last character was a space.
+    """An n-gram model of characters. A hypothesis is a context and whether the last character was a space.
 
-    Spaces at the beginning and spaces after spaces are not scored. If the file has no symbol for a space, none is.
+    Spaces at the beginning and spaces after spaces are not scored. If the file has no symbol for a space, no space is.
     """
 
     highest = 0.0

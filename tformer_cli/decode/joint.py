@@ -9,10 +9,10 @@ the last token of g or in a blank, respectively. Then
     gamma_n(g c, t) = (gamma_n(g c, t - 1) + phi(g, c, t - 1)) p(c | t)
     gamma_b(g, t) = (gamma_b(g, t - 1) + gamma_n(g, t - 1)) p(blank | t)
 
-psi of all next tokens is one product of matrices, so that the search covers the complete vocabulary without a
+One matrix product computes psi of all next tokens, so that the search covers the complete vocabulary without a
 preselection. The recursions over t are computed only for the hypotheses that are kept. They are linear, so that a
 cumulative sum solves them: y(t) = (y(t - 1) + x(t - 1)) a(t) is y(t) = A(t) * sum_{s <= t} x(s - 1) / A(s - 1) with
-A(t) = a(1) ... a(t). They are computed in logarithms and float64, which do not under- or overflow.
+A(t) = a(1) ... a(t). They are computed as logarithms in float64, which neither underflow nor overflow.
 
 Shapes: B utterances, R hypotheses of each, T frames, V vocabulary with the blank.
 """
@@ -29,7 +29,8 @@ MIN_LOG_PROB = -1e4
 class CTCPrefix:
     """A scorer of beam search by CTC.
 
-    The score of a token c is log psi(g c) - log psi(g). That of </s> makes the sum the log-probability of g.
+    The score of a token c is log psi(g c) - log psi(g). The score of </s> is log p(g) - log psi(g), so that the scores
+    of an output add up to its log-probability.
 
     Args:
         log_probs: natural logarithms, (B, T, V).

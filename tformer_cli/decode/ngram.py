@@ -1,7 +1,7 @@
-"""Reading of n-gram language models in ARPA files, plain or gzipped, as SRILM, KenLM and others write them.
+"""N-gram language models in ARPA files, plain or gzipped, as SRILM, KenLM and others write them.
 
-The probability of a word is that of the longest n-gram of the file that matches the end of the context and the word.
-For each word of the context that is dropped, the back-off weight of the longer context is added (Katz 1987).
+The log-probability of a word is that of the longest n-gram of the file that matches the end of the context and the
+word. For each word of the context that is dropped, the back-off weight of the longer context is added (Katz 1987).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Ngrams:
         words = [word for word in numbers if word not in (BEGIN, END) and word.lower() != UNKNOWN]
         self.space = next((sign for sign in SPACES if sign in numbers), None)
         self.of_characters = bool(words) and all(len(word) == 1 or word == self.space for word in words)
-        """Return whether all words are single characters."""
+        """Whether all words are single characters."""
 
     def start(self) -> Context:
         """Return the context at the beginning of a sentence."""

@@ -1,8 +1,8 @@
 """Decoding by edits: a Levenshtein Transformer refines sequences in rounds (Gu et al. 2019, section 3.3).
 
-A round deletes tokens, inserts placeholders and fills them, each where the model finds it most probable. A sentence is
-complete when a round leaves it as it was. Otherwise, as when it alternates between two sequences, it ends with the last
-of `decode.iterations` rounds. Its result does not depend on its batch; docs/editing.md has the rules.
+A round deletes tokens, inserts placeholders and fills them, by the model's most probable actions. A sentence is
+complete when a round does not change it. Otherwise, as when it alternates between two sequences, it ends after
+`decode.iterations` rounds. Its result does not depend on its batch; docs/editing.md has the rules.
 
 Shapes: B sentences, T tokens with <s> and </s>, N placeholders, D model width, V vocabulary.
 """
@@ -82,11 +82,10 @@ def refine(
     Args:
         editor: the model in evaluation mode.
         memory: the result of its `encode`, for B sentences.
-        drafts: tokens from which each sentence starts, without <s> and </s>; usually none.
-        config: number of rounds, and when tokens are deleted and inserted.
+        drafts: initial tokens of each sentence, without <s> and </s>; usually none.
+        config: maximum number of rounds, threshold of deletions, and penalty of insertions.
         tokenizer: the vocabulary of the tokens.
-        max_lengths: number of tokens of each sentence above which nothing is inserted, (B,), int64. A longer draft is
-            not cut.
+        max_lengths: maximum number of tokens of each sentence after insertions, (B,), int64. A longer draft is not cut.
     """
     rounds = _Rounds(editor, config, tokenizer)
     tokens, lengths = pad(drafts, tokenizer.pad_id, begin=tokenizer.bos_id, end=tokenizer.eos_id)
@@ -146,7 +145,7 @@ class _Rounds:
         return tokens, lengths
 
     def _delete(self, memory: Any, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Delete the tokens whose probability of deletion exceeds the threshold; <s> and </s> never are."""
+        """Delete each token with a probability of deletion above the threshold, except <s> and </s>."""
         probabilities = self.editor.delete(memory, tokens, lengths).float().softmax(-1)[..., 1]
         columns = torch.arange(tokens.shape[1], device=tokens.device)
         inner = (columns > 0) & (columns < lengths[:, None] - 1)

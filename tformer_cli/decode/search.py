@@ -1,8 +1,8 @@
 """Greedy search, beam search and sampling with any autoregressive model; docs/decoding.md describes the rules.
 
 The hypotheses of a sentence are query positions of one sequence: all append their keys to one cache, and a mask selects
-the keys of each hypothesis' history. When hypotheses are reordered, only the mask changes, and no cache is copied. A
-state that does not consist of cached keys, such as a recurrent one, is reordered (`nn.stepping.State.follow`).
+the keys of each hypothesis' history. When hypotheses are reordered, only the mask changes, and no cache is copied.
+Other states, such as recurrent ones, are reordered themselves (`nn.stepping.State.follow`).
 
 Shapes: B sentences, R rows (hypotheses) of each, K cached keys, D model width, V vocabulary.
 """
@@ -25,7 +25,7 @@ from tformer_cli.nn.attention import EVERYTHING, Mask
 from tformer_cli.nn.stepping import State, Stepper
 
 COMPACT_SHARE = 0.25
-"""Share of completed sentences at which they are removed from the batch; removing them copies the others."""
+"""Share of completed sentences from which on they are removed from the batch; removing them copies the others."""
 
 BATCH_HYPOTHESES = 320
 """Hypotheses in a batch if `decode.batch` is 0: 64 sentences with beam 5."""
@@ -76,7 +76,7 @@ class Hypothesis:
         score: score by which hypotheses are ranked: log_probability / (tokens + 1) ** length_penalty.
         log_probability: natural log-probability of all tokens and </s>, a forced prefix included; with scorers, the
             weighted sum of the model's and theirs.
-        finished: False if it was ended by the length limit: </s> was forced, and was not the most probable token.
+        finished: False if the length limit ended it: </s> was forced, and was not the most probable token.
     """
 
     tokens: list[int]
@@ -123,17 +123,18 @@ def search(
         bos_id: token before the first token of an output; or one for each sentence, (B,) int64.
         eos_id: token that ends an output.
         max_lengths: maximum number of tokens of each sentence's output without </s>, (B,) int64.
-        prefix: for each sentence the tokens that its output must start with; they count in length and log-probability.
+        prefix: for each sentence the tokens that its output must start with; they are part of its length and its
+            log-probability.
         forbidden: tokens that are never chosen; a prefix may contain them.
-        sample_ids: sampling: ids of the sentences, which together with the seed and the step determine the random
-            numbers. By default 0, 1, ...
-        cached: number of keys per sentence that the state contains already, those of a prompt.
+        sample_ids: sampling: ids of the sentences; the seed, the id and the step determine the random numbers. By
+            default 0, 1, ...
+        cached: number of keys per sentence that the state already contains, from a prompt.
         on_token: with one hypothesis per sentence: called with the index of the sentence and each token as it is
             chosen, </s> included.
         scorers: additional scorers with their weights, which are at least 0; not with sampling.
         decoder_weight: weight of the decoder's log-probabilities, above 0.
-        allowed: the only tokens that each output may contain, with `eos_id` among them; None: all tokens. Probabilities
-            are then among these tokens.
+        allowed: the only tokens that each output may contain, with `eos_id` among them; probabilities are normalised
+            over these tokens. None: all tokens.
 
     Returns:
         For each sentence at most `n_best` hypotheses, best first.
@@ -154,7 +155,7 @@ def search(
 
 
 class _Search(Generic[S]):
-    """The state of a search. Row r of sentence b is a hypothesis; its `so_far` is minus infinity if there is none."""
+    """The state of a search. Row r of sentence b is a hypothesis; where `so_far` is minus infinity, there is none."""
 
     def __init__(
         self,
@@ -279,7 +280,7 @@ class _Search(Generic[S]):
         return value, parent, token
 
     def _uniform_numbers(self, sample_ids: Sequence[int]) -> Tensor:
-        """Return random numbers in [0, 1), (B, beams, steps), which depend on seed, sentence, draw and step alone."""
+        """Return random numbers in [0, 1), (B, beams, steps); they depend only on seed, sentence, draw and step."""
         shape = (self.beams, self.longest + 1)
         numbers = np.empty((len(sample_ids), *shape))
         for row, sample_id in enumerate(sample_ids):

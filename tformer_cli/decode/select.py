@@ -1,7 +1,7 @@
 """Exact selection of the best next tokens with few passes over the logits.
 
-A decoding step computes B * R * V logits, of which few are needed. The log-softmax is not stored: its normaliser is
-summed in parts that fit the cache, and the best tokens are selected from the blocks with the largest maxima, which
+A decoding step computes B * R * V logits and needs few of them. The log-softmax is not stored: its normaliser is summed
+in parts that fit the processor's cache, and the best tokens are selected from the blocks with the largest maxima, which
 always contain them. All large buffers are allocated once, since first accesses to memory take longer than the products.
 
 Shapes: B sentences, R rows (hypotheses) of each, N = B * R, V vocabulary, D model width.
@@ -30,8 +30,8 @@ class Head:
     Args:
         output: weights (V, D) and bias (V,) or None, or a quantised layer.
         rows: maximum number of rows N in a step.
-        forbidden: tokens that are never chosen, (F,) int64. They keep their probabilities, so that those of other
-            tokens do not change.
+        forbidden: tokens that are never chosen, (F,) int64. They keep their probabilities, so that the probabilities of
+            other tokens do not change.
     """
 
     def __init__(self, output: tuple[Tensor, Tensor | None] | Int8Linear, rows: int, forbidden: Tensor) -> None:
@@ -154,9 +154,9 @@ class Head:
             count: number of extensions per sentence.
 
         Returns:
-            Log-probabilities of the extended hypotheses, best first, rows that they extend, and tokens: (B, count)
-            each. If there are fewer extensions, the others have minus infinity. The choice among equal values does not
-            depend on other sentences of the batch.
+            Log-probabilities of the extended hypotheses, best first, the rows that they extend, and their last tokens,
+            (B, count) each. If there are fewer extensions, the rest have minus infinity. The choice among equal values
+            does not depend on other sentences of the batch.
         """
         offset = so_far - self.normalizer.view(so_far.shape)  # (B, R)
         maxima = self._padded.view(-1, self.block, self.blocks).amax(1)
@@ -193,7 +193,7 @@ class Head:
 def has_library_product(a: Tensor, weight: Tensor) -> bool:
     """Return whether oneDNN multiplies float32 matrices on this device.
 
-    On processors of AMD with AVX-512 its products take less than half of the time of `torch.mm`, which calls MKL.
+    On AMD processors with AVX-512 its products take less than half the time of `torch.mm`, which calls MKL.
     """
     in_float32 = a.dtype is weight.dtype is torch.float32
     return in_float32 and a.device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -202,7 +202,7 @@ def has_library_product(a: Tensor, weight: Tensor) -> bool:
 def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the largest values of each row (N, C) and their columns, (N, count), best first.
 
-    For a single one, as in greedy search, `torch.max` takes less time than `torch.topk`.
+    For a single value, as in greedy search, `torch.max` takes less time than `torch.topk`.
     """
     return values.max(1, keepdim=True) if count == 1 else values.topk(count)
 

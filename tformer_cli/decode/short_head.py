@@ -1,9 +1,9 @@
 """The output projection of a search in which each sentence has a shortlist of tokens.
 
 The weights of a sentence's tokens are gathered once for a search, so that a step computes only their logits. All rows
-of a sentence share them. In greedy search a step would read these weights for a single row of each sentence. There one
-product with the tokens of all shortlists takes less time, unless these are many, and each sentence selects the logits
-of its own tokens. No sentence's logits depend on the tokens of another.
+of a sentence share them. Greedy search has a single row for each sentence. Unless the shortlists contain too many
+different tokens, it is then faster to compute one product with the tokens of all shortlists, from which each sentence
+selects the logits of its own tokens. The logits of a sentence do not depend on the tokens of others.
 
 Shapes: B sentences, R rows (hypotheses) of each, U tokens of the longest shortlist, V vocabulary, D model width.
 """
@@ -20,11 +20,11 @@ Allowed = tuple[Tensor, Tensor]
 """The tokens of each sentence, (B, U) int64, ascending and padded at the end; and a mask of the real ones, (B, U)."""
 
 SHARED_RATIO = 16
-"""Tokens of all shortlists, over those of the longest, up to which greedy search computes one product for all."""
+"""Maximum ratio of the different tokens in all shortlists to those of the longest, for one product in greedy search."""
 
 
 class ShortHead(Head):
-    """A `Head` over shortlists: its probabilities are those among a sentence's tokens.
+    """A `Head` over shortlists: probabilities are normalised over each sentence's tokens.
 
     Args:
         output: weights (V, D) and bias (V,) or None.

@@ -26,7 +26,7 @@ from tformer_cli.runs.writing import replace_file
 
 FORMAT = "1"
 FILE = "shortlist.safetensors"
-"""Name of a run's shortlist in its folder."""
+"""Name of the shortlist's file in the folder of a run."""
 TRANSLATIONS, FREQUENT = 50, 100
 """Number of translations of each token, and of frequent tokens."""
 MIN_PROBABILITY = 1e-3
@@ -34,7 +34,7 @@ MIN_PROBABILITY = 1e-3
 ITERATIONS = 5
 """Iterations of expectation maximisation."""
 MOST_LINKS = 20_000_000
-"""Number of pairs of a source and a target token to learn from; of larger data, evenly spaced sentences are used."""
+"""Approximate maximum of pairs of a source and a target token; evenly spaced sentences are chosen from larger data."""
 
 Pair = tuple[np.ndarray, np.ndarray]
 """Ids of a source and of its target, (S,) and (T,)."""
@@ -59,7 +59,7 @@ class Shortlist:
 
         Args:
             sources: ids of each sentence, (S,).
-            always: further tokens for all, such as </s>.
+            always: tokens that every output may contain, such as </s>.
             joint: whether source and target have the same ids, so that an output may also repeat tokens of the source.
         """
         size = int(max(self.translations.max(initial=0), self.frequent.max(initial=0), *always)) + 1
@@ -174,7 +174,7 @@ def model_1(
         t(f | e) = c(f | e) / sum over f': c(f' | e)
 
     Args:
-        pairs: sentence pairs, neither side of which is empty.
+        pairs: sentence pairs; no side is empty.
         iterations: number of iterations.
         say: function that receives a line before each iteration.
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 WORD_MARKS = ("\u2581", "\u0120")
-"""Symbols of a space in pieces: of SentencePiece, and of byte-level BPE."""
+"""Symbols of a space in the pieces of SentencePiece and of byte-level BPE."""
 CONTINUES = "##"
 """Prefix of WordPiece's pieces that continue a word."""
 

@@ -1,4 +1,4 @@
-"""Parallel decoding on a CPU: a process of one thread for each core.
+"""Parallel decoding on a CPU: one process with one thread for each core.
 
 The products of a decoding step are too small to divide among threads. Processes are forked: this takes milliseconds,
 the weights share the parent's memory, and the parent's settings (precision, backends) apply. OpenMP's threads do not
@@ -67,9 +67,9 @@ class Stopwatch:
 class Workers:
     """A pool of processes that call one function; a context manager, which ends the processes.
 
-    Several jobs are computed with one thread each for any number of processes, since rounding depends on the number of
-    threads. On other devices than a CPU, and on systems other than Linux, whose libraries do not survive a fork, this
-    process computes all jobs with all its threads.
+    Several jobs are computed with one thread each, whatever the number of processes, since rounding depends on the
+    number of threads. On other devices than a CPU, and on other systems than Linux, where libraries do not survive a
+    fork, this process computes all jobs with all its threads.
 
     Args:
         function: called with each job. Jobs and results are pickled, the function is not.
@@ -102,7 +102,7 @@ class Workers:
 
         Args:
             jobs: the arguments of the function.
-            one_of_many: other ranks compute other jobs of the same work, so that a single job uses one thread too.
+            one_of_many: whether other ranks compute other jobs of the same work; a single job then uses one thread too.
 
         Raises:
             RunError: if a process was ended from outside.
