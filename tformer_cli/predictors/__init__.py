@@ -1,1 +1,1 @@
-"""Predictions of a trained model, a module for each kind of input and output."""
+"""Predictions of a trained model; one module for each kind of input and output."""

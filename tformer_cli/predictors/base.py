@@ -28,8 +28,8 @@ class Prediction:
         text: the printed line.
         details: additional fields of `--json`; `error` is the reason for a missing prediction, `note` a note for the
             user.
-        tokens: ids of the generated tokens of `text`, which encoding it anew may not give; None: it is joined
-            from parts, or is not generated from tokens.
+        tokens: ids of the generated tokens of `text`; encoding `text` may give other ids. None: `text` is joined from
+            parts, or is not generated from tokens.
     """
 
     text: str
@@ -70,15 +70,15 @@ class Predictor(Generic[M]):
     Attributes:
         config: the task's `Experiment`.
         data: the data, which has the tokenizer or the labels.
-        reads: "text", "files" (images, recordings), or "nothing": it makes images for what `requests` returns.
+        reads: "text", "files" (images, recordings), or "nothing" if the inputs are the result of `requests`.
         options: settings of `decode` that affect predictions, and `top` if labels are ranked.
         translates: whether each text is translated into another language.
         takes_drafts: whether an input may be a text and a draft of its translation.
         on_long: an `OnLong`, the treatment of inputs that are longer than the model's limit; None: there is no limit.
-        top: number of ranked predictions that the user asks for, if more than usual.
+        top: number of ranked predictions that the user asks for, if more than by default.
         streams: whether `stream` shows a prediction as it is generated.
-        before: number of inputs that were predicted before, by a command that was interrupted; searches read the
-            others in the same windows as if there had been no interruption.
+        before: number of inputs that an interrupted command has already predicted; searches divide the remaining inputs
+            into the same windows as without an interruption.
     """
 
     reads = "text"
@@ -94,11 +94,11 @@ class Predictor(Generic[M]):
         self.data, self.config = data, data.config
 
     def prepare(self, run: Path, trained: Callable[[], Any], say: Callable[[str], None] = lambda line: None) -> None:
-        """Read or make what predictions need beside the model; what is learned from data is saved in the run folder.
+        """Read or create what predictions need besides the model; what is learned from data is saved in the run folder.
 
         Args:
             run: the run folder.
-            trained: function that returns the data of the run's training, with its vocabulary.
+            trained: function that returns the training data of the run, with its vocabulary.
             say: function that receives a line before each slow step.
 
         Raises:
@@ -106,9 +106,9 @@ class Predictor(Generic[M]):
         """
 
     def used(self) -> Mapping[str, str]:
-        """Return the SHA-256 of what changes predictions beside checkpoint and settings, by the setting that names it.
+        """Return the SHA-256 of each file that changes predictions, by the setting that names it.
 
-        Other runs are not included; see `Companion`.
+        Checkpoint, settings and other runs (see `Companion`) are not included.
         """
         return {}
 
@@ -118,7 +118,7 @@ class Predictor(Generic[M]):
         return ()
 
     def requests(self) -> Iterable[Any]:
-        """Return the inputs of a predictor that reads nothing, as its settings ask for them.
+        """Return the inputs of a predictor that reads nothing, according to its settings.
 
         Raises:
             ConfigError: if the settings are impossible.

@@ -1,4 +1,4 @@
-"""Translations by an editor: it starts from nothing or from a draft of the user, and refines it in rounds.
+"""Translations by an editor, which starts from an empty sequence or from a user's draft and refines it in rounds.
 
 Shapes: B batch, S source length.
 """

@@ -18,7 +18,7 @@ from tformer_cli.predictors.inputs import Answer, Readable, merged, readable
 
 
 class MediaFiles(Protocol):
-    """How files of a kind are found and read: images or recordings."""
+    """How files of one kind, images or recordings, are found and read."""
 
     @property
     def contents(self) -> str:
@@ -27,7 +27,7 @@ class MediaFiles(Protocol):
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """Return the endings of the files that are searched in a folder."""
+        """Return the endings of the files that are looked for in a folder."""
         ...
 
     @property
@@ -90,13 +90,13 @@ class FilePredictor(Predictor[M]):
         return split_of_table(path, columns).rows()
 
     def answers(self, model: M, contents: Sequence[np.ndarray], numbers: Sequence[int] = ()) -> list[Prediction]:
-        """Return the predictions for files that were read, in order.
+        """Return the predictions for decoded files, in order.
 
         Args:
             model: in evaluation mode.
-            contents: at least one.
-            numbers: number of each among all inputs, from which random numbers of sampling are derived; empty: their
-                order.
+            contents: decoded contents of at least one file.
+            numbers: index of each file among all inputs, on which the random numbers of sampling depend; empty: 0, 1,
+                ...
         """
         raise NotImplementedError
 

@@ -34,11 +34,11 @@ def generate(
 
     Args:
         decoder: a `TokenDecoder`.
-        memory: of an encoder, (B, S, D).
+        memory: output of an encoder, (B, S, D).
         config: settings of the search.
-        tokenizer: its special tokens begin and end a text.
+        tokenizer: tokenizer of the texts; its special tokens begin and end a text.
         max_lengths: maximum number of tokens of each text, (B,), int64.
-        sample_ids: numbers of the rows, from which random numbers of sampling are derived.
+        sample_ids: numbers of the rows, on which the random numbers of sampling depend.
         allowed: see `search`.
     """
     state = decoder.start(memory, num_hypotheses(config), int(max_lengths.max()))
@@ -50,7 +50,7 @@ def generate(
 
 
 def text_of(hypotheses: Sequence[Hypothesis], tokenizer: Vocabulary, language: str) -> Prediction:
-    """Return the best text, and all with their scores."""
+    """Return the best text, and the texts of all hypotheses with their scores."""
     texts = [
         {"text": tokenizer.decode(hypothesis.tokens, language), "score": hypothesis.score} for hypothesis in hypotheses
     ]
@@ -71,7 +71,7 @@ class TextGenerator(FilePredictor[Any]):
 
         Args:
             model: in evaluation mode.
-            memory: of its encoder.
+            memory: output of its encoder.
             sample_ids: see `generate`.
         """
         limit = min(self.config.decode.max_length or self.data.limit, self.data.limit)

@@ -1,4 +1,4 @@
-"""Images that a trained generator makes, of labels or without them."""
+"""Images from a trained generator, with or without labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GENERATED_TOGETHER = 64
 class ImageGenerationPredictor(Predictor):
     """Generated images. Image i of a seed is the same, up to rounding, for any number of images.
 
-    An input is the name of a label, or "": then the labels take turns. A model without labels has only "".
+    An input is the name of a label, or "" to use the labels in turn. A model without labels accepts only "".
     """
 
     reads = "nothing"
@@ -30,7 +30,7 @@ class ImageGenerationPredictor(Predictor):
     data: LabelledImages | UnlabelledImages
 
     def unused(self, name: str) -> str:
-        """Return the reason why a setting has no effect: without labels, there is none to choose."""
+        """Return the reason why a setting has no effect: a model without labels has none to choose."""
         if name == "label" and not self.data.labelled:
             return "the model was trained on images without labels (data.labelled=false)"
         return ""
@@ -47,7 +47,7 @@ class ImageGenerationPredictor(Predictor):
 
     @torch.inference_mode()
     def predict(self, model, inputs: Iterable[str], share: Share = unshared) -> Iterator[Prediction]:
-        """Yield generated images with their labels and places in a grid, in which each label has a column.
+        """Yield generated images with their labels and places in a grid; labels used in turn have a column each.
 
         Args:
             model: a generator and its discriminator, in evaluation mode.
@@ -76,7 +76,7 @@ class ImageGenerationPredictor(Predictor):
 
         Args:
             model: in evaluation mode.
-            samples: numbers from which the noise is derived, (B,), int64.
+            samples: numbers that determine the noise, (B,), int64.
             labels: numbers of the labels, (B,), int64; not used by a model without labels.
         """
         device = next(model.parameters()).device

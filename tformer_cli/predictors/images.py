@@ -28,7 +28,7 @@ class ImageClassificationPredictor(FilePredictor[Any]):
         super().__init__(data, ImageFiles(data.config.data, [data.config.data.image]))
 
     def answers(self, model: Any, contents: Sequence[np.ndarray], numbers: Sequence[int] = ()) -> list[Prediction]:
-        """Return the predictions for decoded images; each is computed on its own canvas."""
+        """Return the predictions for decoded images, (H, W, C) uint8 each."""
         return self.predictions(model, self.data.images.of_images(contents, next(model.parameters()).device))
 
     @torch.inference_mode()
@@ -48,7 +48,7 @@ class ImageClassificationPredictor(FilePredictor[Any]):
 
 
 class MaskedPatchesPredictor(FilePredictor[Any]):
-    """The predictor of models without predictions for images: they are fine-tuned first."""
+    """A predictor that refuses all images: models of masked patches must be fine-tuned first."""
 
     data: UnlabelledImages
 

@@ -1,4 +1,4 @@
-"""Inputs of trained models, line by line, with malformed and too long inputs."""
+"""Inputs of trained models in windows, and the treatment of malformed and too long ones."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def windows(
         inputs: lines, rows or files.
         size: size of the first window.
         largest: size of the largest window; `size` if it is smaller.
-        before: number of inputs before the given ones; the windows are then those of all inputs from there on.
+        before: number of preceding inputs that are not given; windows end where they would end if these were given too.
     """
     lines, start = iter(inputs), 0
     while start + size <= before:

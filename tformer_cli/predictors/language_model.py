@@ -86,8 +86,8 @@ class LanguageModelPredictor(TextPredictor[Any]):
     def divide(self, prompts: list[tuple[int, list[int]]]) -> list[tuple[list[int], Job]]:
         """Return the jobs of numbered prompts, grouped by their number of tokens.
 
-        There is no padding, and all prompts of a job share their positions. The shortest come first, since they have
-        the most room left.
+        There is no padding, and all prompts of a job share their positions. The shortest come first: they leave the
+        most room for the output, so that they can take longest.
         """
         ids, jobs = dict(prompts), []
 
@@ -142,8 +142,8 @@ class LanguageModelPredictor(TextPredictor[Any]):
     def _read_prompt(self, prompt: str) -> Answer[list[int]] | Refusal:
         """Return the tokens of a prompt after an end-of-document token, as at the beginning of a document.
 
-        A prompt that leaves no room is an error, is skipped, or loses its beginning. In the last case half of the
-        context remains for the output, or `decode.max_length`.
+        By `on_long`, a prompt that leaves no room for an output is an error, is skipped, or loses its beginning. In the
+        last case `decode.max_length` tokens, at most half of the context, remain for the output.
         """
         context, ids = self.config.model.max_length, self.tokenizer.encode(prompt)
         if len(ids) + 1 < context:

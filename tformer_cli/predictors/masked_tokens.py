@@ -14,7 +14,7 @@ from tformer_cli.predictors.text import TextPredictor
 from tformer_cli.tokenizers.huggingface import MASK
 
 FILLINGS = 5
-"""Smallest number of predictions that are shown for a mask token."""
+"""Minimum number of predictions for a mask token."""
 BERT_MASK = "[MASK]"
 """The mask token in BERT's vocabulary."""
 

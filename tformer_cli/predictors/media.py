@@ -28,8 +28,8 @@ READ_TOGETHER = 64
 
 
 MOST_PIECES = 1 << 20
-"""More pieces than any recording is split into: the number of a piece is that of its recording times this, plus its
-own."""
+"""Upper bound of the pieces of a recording. The id of a piece is the recording's number times this, plus the number of
+the piece."""
 
 
 class ImageFiles:
@@ -77,7 +77,7 @@ class RecordingFiles:
 
     @property
     def contents(self) -> str:
-        """Return the name of recordings or of stored features."""
+        """Return the words for recordings or for stored features."""
         return "files of features" if self.data.stored else "recordings"
 
     @property

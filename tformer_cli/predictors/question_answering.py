@@ -1,4 +1,4 @@
-"""Answers to questions: the best span of all windows of a text.
+"""Answers to questions: the best span over all windows of a text.
 
 Shapes: B windows, T tokens.
 """
@@ -29,7 +29,7 @@ class Span:
 
     Attributes:
         question: row of the question.
-        score: its log-probability minus that of no answer ([CLS]); minus infinity if the text is empty.
+        score: log-probability of the span minus that of no answer ([CLS]); minus infinity if the text is empty.
         text: text of the span.
     """
 

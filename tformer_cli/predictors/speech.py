@@ -25,7 +25,7 @@ from tformer_cli.predictors.media import RecordingFiles, predict_recordings
 from tformer_cli.predictors.transcription import CausalModel, Transcriber, concatenate, method_of
 
 LANGUAGE_MODEL = "decode.language_model"
-"""Name of the companion, the language model in the search, which is the setting that names its run."""
+"""Name of the companion, a language model: the setting that names its run."""
 
 
 class SpeechRecogniser(FilePredictor[Conformer]):
@@ -81,7 +81,7 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         """Use the language model of the opened run.
 
         Raises:
-            ConfigError: if the run is not one of a causal language model.
+            ConfigError: if the run's model is not a GPT.
         """
         companion = companions[LANGUAGE_MODEL]
         if not isinstance(companion.model, GPT):
@@ -127,6 +127,6 @@ class SpeechRecogniser(FilePredictor[Conformer]):
     def answers(
         self, model: Conformer, contents: Sequence[np.ndarray], numbers: Sequence[int] = ()
     ) -> list[Prediction]:
-        """Return the transcripts of recordings; those of the pieces of a long recording are joined."""
+        """Return the transcripts of recordings; transcripts of the pieces of a long recording are joined."""
         pieces = predict_recordings(self.data, model, contents, self.transcribe_batch, numbers)
         return [concatenate(transcripts, begins_seconds) for transcripts, begins_seconds in pieces]

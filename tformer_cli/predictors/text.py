@@ -16,8 +16,8 @@ from tformer_cli.predictors.base import Input, Prediction, Predictor
 from tformer_cli.predictors.inputs import Answer, OnLong, Readable, Refusal, merged, readable
 
 WINDOW_BATCHES, LARGEST_WINDOW_BATCHES = 8, 64
-"""Numbers of batches whose inputs are read ahead, sorted by length and decoded: few at first, for early predictions,
-then twice as many each time up to the second number, for equal work on many cores."""
+"""Numbers of batches in the first and in the largest window of inputs, which are read ahead and sorted by length.
+Windows double in size: small ones at first give early predictions, large ones give equal work to many cores."""
 
 
 class TextPredictor(Predictor[M]):
@@ -48,12 +48,12 @@ class TextPredictor(Predictor[M]):
         raise NotImplementedError
 
     def _malformed(self, reason: str, remedy: str) -> Prediction | Refusal:
-        """Return the result for a malformed input: an error, or skipped by `trainer.on_bad_sample`."""
+        """Return the result for a malformed input: by `trainer.on_bad_sample`, an error or a skipped input."""
         stop = self.config.trainer.on_bad_sample is BadSample.stop
         return Refusal(reason, remedy) if stop else Prediction("", {"error": reason})
 
     def _too_long(self, size: str, remedy: str, cut: Any, lost: str) -> Answer[Any] | Refusal:
-        """Return the result for an input beyond the model's limit, by `on_long`: an error, skipped, or cut.
+        """Return the result for an input beyond the model's limit: by `on_long`, an error, a skipped or a cut input.
 
         Args:
             size: message with its length and the limit.
@@ -92,7 +92,7 @@ def searched(
         decode: number of lines read together, and number of processes.
         device: device of the model.
         share: distribution of batches among ranks.
-        before: number of lines before the given ones, which are then predicted as among all lines.
+        before: number of preceding lines that are not given; the windows are the same as if they were.
     """
     size = batch_sentences(decode)
     largest = LARGEST_WINDOW_BATCHES * size

@@ -35,7 +35,7 @@ class CausalModel:
 
     Attributes:
         model: in evaluation mode.
-        tokenizer: its tokenizer, which may be another one than that of the transcripts.
+        tokenizer: its tokenizer, which may differ from that of the transcripts.
     """
 
     model: CausalDecoder
@@ -85,8 +85,8 @@ class Transcriber:
         """Return the method of the settings.
 
         Raises:
-            ConfigError: if it needs a decoder and the model has none, if it does not use the given language model, or
-                if it does not sample and `decode.sample` is set.
+            ConfigError: if it needs a decoder and the model has none; if it is greedy and a language model is given; or
+                if `decode.sample` is set and the method is not attention or a language model is given.
         """
         decoder = model.config.decoder_depth > 0
         method = method_of(self.config, decoder=decoder)
@@ -120,7 +120,7 @@ class Transcriber:
             memory: the result of its `encode`.
             max_length: maximum number of tokens of a transcript.
             duration_seconds: duration of each recording in seconds.
-            sample_ids: numbers of the recordings, from which random numbers of sampling are derived; None: their order.
+            sample_ids: numbers of the recordings, on which the random numbers of sampling depend; None: 0, 1, ...
         """
         log_probs = model.ctc_logits(memory.states).float().log_softmax(-1)
         results = self._search(model, memory, log_probs, max_length, sample_ids)
@@ -195,7 +195,7 @@ def _path_scores(log_probs: Tensor, lengths: Tensor) -> list[float]:
 
 
 def concatenate(parts: Sequence[Prediction], begins_seconds: Sequence[float]) -> Prediction:
-    """Return the transcript of a recording, from the transcripts of its pieces in order and their beginnings."""
+    """Return the transcript of a recording, given the transcripts of its pieces in order and their start times."""
     if len(parts) == 1:
         return parts[0]
     moved = [shift_times(part.details["words"], begin) for part, begin in zip(parts, begins_seconds, strict=True)]
@@ -205,7 +205,7 @@ def concatenate(parts: Sequence[Prediction], begins_seconds: Sequence[float]) ->
 
 
 def shift_times(words: Sequence[dict[str, Any]], seconds: float, end_seconds: float = math.inf) -> list[dict[str, Any]]:
-    """Return words with their times shifted, and limited to the time from 0 to the end of the recording."""
+    """Return words with their times shifted, then clipped to the time from 0 to the end of the recording."""
     times = ("start_seconds", "end_seconds")
     return [{**word, **{name: min(max(0.0, word[name] + seconds), end_seconds) for name in times}} for word in words]
 

@@ -39,7 +39,7 @@ class Translator(TextPredictor[Any]):
         """Read the shortlist of `decode.shortlist`, or learn it from the training data and save it in the run folder.
 
         Raises:
-            ConfigError: if a file is no shortlist, or it is for another vocabulary.
+            ConfigError: if a file is not a shortlist, or is for another vocabulary.
             DataError: if the training data cannot be read.
         """
         setting = self.config.decode.shortlist
