@@ -1,1 +1,1 @@
-"""Scores of a model on a split, a module for each kind of output."""
+"""Scores of a model on a split; one module for each kind of output."""

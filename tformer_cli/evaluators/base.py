@@ -38,8 +38,8 @@ class Scoring:
     """The extent of an evaluation; by default everything is computed.
 
     Attributes:
-        decoded: also decode and score the predictions, which is slower than the loss alone.
-        thorough: also compute the scores and tables that training does not need.
+        decoded: whether to decode and score predictions, which is slower than the loss alone.
+        thorough: whether to compute the scores and tables that training does not need.
         limit: number of decoded examples; 0: all.
         samples: number of returned samples.
         predictions: whether to return all predictions too.
@@ -58,7 +58,7 @@ class Evaluation:
 
     Attributes:
         scores: scores by name; `trainer.metric` may name one.
-        signatures: signatures of the scorers, which describe how scores are computed.
+        signatures: a description of how each score is computed, by name of the score.
         samples: a few examples.
         tables: (title, header, rows) of detailed scores.
         pictures: figures by name.
@@ -89,8 +89,8 @@ class Evaluator(Generic[M, B]):
         metric: the score that selects the best checkpoint, unless the recipe names another.
         lower_is_better: scores for which lower values are better.
         scores_examples: whether there is a prediction for each example; False for running text and patches.
-        groups: columns of the table of predictions by which scores can be grouped: `length` (of the texts in these
-            columns), `label`, `speaker` (a part of the names in this column).
+        groups: groupings of scores, each with the columns of the table of predictions that it uses: `length` (of the
+            texts in these columns), `label`, `speaker` (part of the names in this column).
         objective: training objective of the model.
         data: the data.
     """
@@ -123,11 +123,11 @@ class Evaluator(Generic[M, B]):
         return []
 
     def first_scorer(self, metric: str) -> str | None:
-        """Return the signature of the scorer of version 0.1, whose checkpoints have none; None: the same as now."""
+        """Return the signature of a score in version 0.1, whose checkpoints do not record it; None: the current one."""
         return None
 
     def evaluate(self, model: M, view: View[B], scoring: Scoring, share: Share = unshared) -> Evaluation:
-        """Score a view of a split; only the scored texts are in memory for all examples at once.
+        """Score a view of a split; batches are processed one after the other.
 
         Args:
             model: in evaluation mode.
@@ -138,7 +138,7 @@ class Evaluator(Generic[M, B]):
         raise NotImplementedError
 
     def scorer(self, split: str) -> str:
-        """Return what decides the scores of a split beside the predictions, as labels do; runs must agree in it."""
+        """Return what scores of a split depend on besides the predictions, such as labels; compared runs must agree."""
         return ""
 
     def statistic(self, metric: str, rows: Sequence[Row]) -> Statistic | None:
@@ -154,7 +154,7 @@ class Evaluator(Generic[M, B]):
         return None
 
     def compared(self, metric: str, systems: Sequence[Sequence[Row]]) -> list[Resampled] | None:
-        """Compare the predictions of several systems for the same examples with those of the first system.
+        """Compare several systems' predictions for the same examples with the predictions of the first system.
 
         Args:
             metric: name of the score.

@@ -23,7 +23,7 @@ SHOWN = 12
 
 
 class CaptioningEvaluator(TextGenerationEvaluator):
-    """Scores of captions; its pictures show captions, and the parts of an image to which each of its tokens attends.
+    """Scores of captions. The pictures show captions, and the parts of an image that each token attends to.
 
     Args:
         objective: teacher forcing.

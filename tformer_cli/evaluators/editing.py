@@ -1,4 +1,4 @@
-"""Scores of translations by an editor: those of all translations, the ratio of lengths, and the number of rounds."""
+"""Scores of translations by an editor: the usual scores of translations, the ratio of lengths, and rounds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tformer_cli.predictors.base import Prediction
 class EditingEvaluator(TranslationEvaluator):
     """The losses of deletions, placeholders and tokens; BLEU, chrF and TER; ratio of lengths, and rounds.
 
-    `length_ratio` is the number of words of the translations over that of the references; `rounds` is the mean number
-    of rounds of a sentence.
+    `length_ratio` is the number of words of the translations divided by the number of words of the references. `rounds`
+    is the mean number of rounds per sentence.
     """
 
     lower_is_better = TranslationEvaluator.lower_is_better | {

@@ -1,7 +1,7 @@
 """Scores and pictures of generated images: losses, distances to real images, and the spread within labels.
 
-A model may generate images that are correct and all alike. Losses and labels do not show this, the spread within each
-label does.
+The images of a model may be correct but all alike (mode collapse). The spread within each label shows this; losses and
+the accuracy of labels do not.
 
 Shapes: N images, B images of a batch, C channels, H and W their height and width, D features.
 """
@@ -38,9 +38,9 @@ from tformer_cli.predictors.base import Companion
 from tformer_cli.predictors.image_generation import ImageGenerationPredictor
 
 CLASSIFIER = "evaluation.classifier"
-"""Name of the companion, which is the setting that names its run."""
+"""Name of the companion, a classifier: the setting that names its run."""
 PIXELS = 8
-"""Maximum height and width to which images are averaged for the scores of pixels."""
+"""Maximum height and width to which average pooling reduces images for the scores of pixels."""
 SHOWN_LABELS, SHOWN_ROWS = 12, 8
 """Maximum number of labels in the figure of samples, and the number of images of each."""
 QUERIES, ATTENDING = ((0.25, 0.5), (0.5, 0.5), (0.75, 0.5)), 4
@@ -48,10 +48,10 @@ QUERIES, ATTENDING = ((0.25, 0.5), (0.5, 0.5), (0.75, 0.5)), 4
 
 
 class Classifier:
-    """A trained classifier of images, whose features and labels score generated images.
+    """A trained classifier of images; its features and labels score generated images.
 
     Args:
-        companion: its run.
+        companion: the run of the classifier.
 
     Raises:
         ConfigError: if it is not a run of image classification.
@@ -82,15 +82,15 @@ class Classifier:
             raise ConfigError(cause, "train a classifier with the same labels")
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
-        """Return its numbers of labels, by their numbers in `names`."""
+        """Return the classifier's number of each label of `names`, (labels,) int64."""
         own = {label_key(name): number for number, name in enumerate(self.data.output_names)}
         return np.array([own[label_key(name)] for name in names], np.int64)
 
     def __call__(self, pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return features, (B, D) float32, and the most probable label, (B,) int64, of images (B, C, H, W), uint8.
 
-        They are computed in float32 whatever the precision of the generator's run, so that scores with equal signatures
-        are comparable.
+        They are computed in float32 in every precision of the generator's run, so that scores with equal signatures are
+        comparable.
         """
         shapes = torch.tensor(pixels.shape[2:]).expand(len(pixels), 2)
         model = self.model
@@ -107,9 +107,9 @@ class _Compared:
     Attributes:
         labels: numbers of the labels, (B,), int64.
         real_pixels: averaged pixels of real images, (B, D), float32.
-        generated_pixels: those of generated images.
-        real_features: features of real images, (B, D), float32; with a classifier only, like the following ones.
-        generated_features: those of generated images.
+        generated_pixels: averaged pixels of generated images.
+        real_features: features of real images, (B, D), float32; used only with a classifier, like the attributes below.
+        generated_features: features of generated images.
         predictions: the classifier's labels of generated images, (B,), int64.
     """
 
@@ -122,7 +122,7 @@ class _Compared:
 
 
 class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
-    """Losses of both nets, and scores of generated images beside as many real ones of the same labels.
+    """Losses of both networks, and scores of generated images compared with as many real ones of the same labels.
 
     Args:
         objective: the discriminator's objective.
@@ -149,7 +149,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         """Use the classifier of the opened run.
 
         Raises:
-            ConfigError: if the run is not one of image classification.
+            ConfigError: if the run's task is not image classification.
         """
         self.classifier = Classifier(companions[CLASSIFIER])
 
@@ -180,7 +180,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         """Return the number of images of a split.
 
         Raises:
-            DataError: if it is less than two, of which there is no variance.
+            DataError: if it is less than two, since the variance needs two.
         """
         size = len(self.data.split(split))
         if size < 2:
@@ -195,7 +195,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         return [("scores", f"features and labels of {self.classifier.run}, {self.classifier.name}")]
 
     def evaluate(self, model: Any, view: View[Pictures], scoring: Scoring, share: Share = unshared) -> Evaluation:
-        """Return the losses over all images, and scores of `evaluation.images` generated ones."""
+        """Return the losses over all images, and the scores of up to `evaluation.images` generated ones."""
         self._check_classifier()
         images = self.data.split(view.split)
         means = self.summed_loss(model, view, share).means()
@@ -270,7 +270,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
             evaluation.tables.append(("spread of generated images, divided by that of real ones", header, cells))
 
     def _add_labels(self, compared: _Compared, evaluation: Evaluation, signature: str) -> None:
-        """Add the classifier's accuracy on generated images, and the number of labels that it sees in them."""
+        """Add the classifier's accuracy on generated images, and the number of different labels that it predicts."""
         scores = {"distinct_labels": float(len(set(compared.predictions.tolist())))}
         if self.classifier is not None and self.data.output_names:
             asked = self.classifier.numbers(self.data.output_names)[compared.labels]
@@ -279,7 +279,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         evaluation.signatures |= dict.fromkeys(scores, signature)
 
     def _compared(self, model: Any, view: View[Pictures], rows: Sequence[int]) -> _Compared:
-        """Return some real images of a split, and generated ones with their labels, as vectors."""
+        """Return some real images of a split, and generated images with the same labels, as vectors."""
         device = next(model.parameters()).device
         batch = view.collate(0, np.array(rows, np.int64)).to(device)
         (real,) = self.data.inputs(batch, training=False)  # pyright: ignore[reportArgumentType]
@@ -310,7 +310,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         return Gallery(images, captions, [None] * len(images), columns=len(labels))
 
     def _judged(self, model: Any, view: View[Pictures], images: Images, number: int) -> list[Sample]:
-        """Return the discriminator's scores of a few real images, and of an image that is generated for each."""
+        """Return the discriminator's scores of a few real images, and of one generated image for each."""
         rows = np.array(spread(len(images), number), np.int64)
         batch = view.collate(0, rows).to(next(model.parameters()).device)
         scores = self.objective.outputs(model, batch)

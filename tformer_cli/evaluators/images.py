@@ -33,7 +33,7 @@ from tformer_cli.predictors.images import ImageClassificationPredictor
 TOP = 5
 """Number k of top-k accuracy (Deng et al. 2009), which is computed if there are more labels."""
 MOST_CONFUSED = 40
-"""Maximum number of labels in the confusion matrix; of more labels, those with the lowest recall are shown."""
+"""Maximum number of labels in the confusion matrix; if there are more, it shows those with the lowest recall."""
 SHOWN, SHOWN_EPOCHS = 24, 4
 """Number of predictions in a figure, and of epochs in the figure of augmented images."""
 SHOWN_MASKED = 6
@@ -172,7 +172,7 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
         return _Scored(rows, predictions, ranks, probabilities, loss)
 
     def _augmented_gallery(self, device: torch.device) -> Gallery:
-        """Return a few training images as they are in several epochs."""
+        """Return a few training images with the augmentation of several epochs."""
         data, view = self.data, self.data.view("train", training=True)
         rows = np.array(spread(len(data.split("train")), SHOWN // SHOWN_EPOCHS), np.int64)
         labels = [shown(data.labels.names[number]) for number in data.targets("train")[rows]]
@@ -189,7 +189,7 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
 
 
 def attention_maps(encoder: Any, images: Tensor) -> list[np.ndarray]:
-    """Return what [class], or else the mean over all patches, attends to in the last layer, averaged over heads.
+    """Return the last layer's attention of [class], or the mean over all patches without it, averaged over heads.
 
     Args:
         encoder: an encoder of images, in evaluation mode.

@@ -15,8 +15,8 @@ from tformer_cli.objectives.base import Objective
 from tformer_cli.predictors.language_model import LanguageModelPredictor
 
 PROMPT_CHARACTERS, SAMPLE_TOKENS = 80, 120
-"""In samples: characters of a document that are the prompt, unless they exceed half of the context; and the maximum
-number of generated tokens."""
+"""Number of characters of a document that form the prompt of a sample, at most half of the context; and maximum number
+of generated tokens."""
 
 
 class LanguageModelEvaluator(Evaluator[Any, CausalBatch]):

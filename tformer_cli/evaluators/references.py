@@ -1,4 +1,4 @@
-"""What evaluators of generated texts share: the division of references into words, and the scores by sacreBLEU."""
+"""The shared part of evaluators of generated texts: tokenisation of references, and scores by sacreBLEU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tformer_cli.metrics.translation import (
 
 
 class ReferenceScores:
-    """Scores of texts by reference texts, mixed into an evaluator whose data has `references` and `target_language`."""
+    """A mixin that scores texts by reference texts; the evaluator's data has `references` and `target_language`."""
 
     data: Any
     metric = "bleu"
@@ -27,12 +27,12 @@ class ReferenceScores:
         self.tokenization("validation")
 
     def describe(self) -> list[tuple[str, str]]:
-        """Return a note on how BLEU divides the references, if it needs one."""
+        """Return the note on how BLEU divides the references into words, if there is one."""
         words = self.tokenization("validation")
         return [("note", words.note)] if words.note else []
 
     def tokenization(self, split: str) -> Tokenization:
-        """Return how BLEU and TER divide all references of a split, even if only a part is scored."""
+        """Return how BLEU and TER divide texts into words, by all references of a split even if only some are scored."""
         return self._divided(self.data.references(split))
 
     def scorer(self, split: str) -> str:

@@ -35,7 +35,7 @@ from tformer_cli.predictors.speech import SpeechRecogniser
 WORST = 10
 """Number of utterances in the table of those with the most errors."""
 UNSPACED_SHARE = 0.5
-"""Share of letters of scripts without spaces above which a word error rate is not meaningful."""
+"""Share of letters in scripts without spaces from which on a word error rate is not meaningful."""
 
 
 class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
@@ -149,7 +149,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
     def pictures(self, model: Conformer) -> dict[str, Picture | Sound]:
         """Return the sound and the spectrogram of a training utterance, before and after augmentation.
 
-        Further pictures show a validation utterance: its words over the spectrogram, and the last block's attention.
+        Other pictures show a validation utterance: its words over the spectrogram, and the last block's attention.
         """
         device = next(model.parameters()).device
         data, view = self.data, self.data.view("train", training=True)

@@ -37,7 +37,7 @@ class TaggingEvaluator(Evaluator[Any, TaggedBatch]):
         library("seqeval.metrics", "seqeval")
 
     def first_scorer(self, metric: str) -> str | None:
-        """Return the signature of the scorer of version 0.1, whose F1 ignored the scheme."""
+        """Return an empty signature for F1, which ignored the scheme in version 0.1."""
         return "" if metric == "f1" else None
 
     def evaluate(self, model: Any, view: View[TaggedBatch], scoring: Scoring, share: Share = unshared) -> Evaluation:

@@ -40,7 +40,7 @@ class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
         self.predictor, self.inspector = predictor, inspector
 
     def first_scorer(self, metric: str) -> str | None:
-        """Return the signature of the scorer of version 0.1, which recognised four languages without spaces."""
+        """Return the signature of BLEU in version 0.1, which used characters only for ja, zh, ko and th."""
         characters = self.data.target_language in ("ja", "zh", "ko", "th")
         name = "char" if characters else "13a"
         return f"nrefs:1|case:mixed|eff:no|tok:{name}|smooth:exp" if metric == "bleu" else None
