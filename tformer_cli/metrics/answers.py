@@ -17,8 +17,8 @@ def normal_answer(text: str) -> list[str]:
     """Return the words of an answer as SQuAD compares them: lower case, no punctuation, no English articles.
 
     In scripts without spaces each character with its combining marks is a word. Composed and decomposed characters
-    (NFC and NFD) are equal, and invisible marks of direction or hyphenation are ignored. An answer that consists only
-    of punctuation and articles is unchanged.
+    (NFC and NFD) are equal, and invisible marks of direction or hyphenation are ignored. An answer of punctuation and
+    articles alone keeps them.
     """
     text = unicodedata.normalize("NFC", text).lower()
     plain = "".join(c for c in text if c not in string.punctuation and not _is_ignored(c))
@@ -35,7 +35,7 @@ def answer_scores(answers: Sequence[Sequence[str]], predictions: Sequence[str]) 
     """Compute exact match and F1 of the words, the best over a question's answers (Rajpurkar et al. 2016, section 6.1).
 
     Args:
-        answers: right answers of each question; none: it has no answer, and "" is right.
+        answers: correct answers of each question; empty: the question has no answer, and "" is correct.
         predictions: one answer for each question.
 
     Returns:

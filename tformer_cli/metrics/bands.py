@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 BANDS = 5
-"""Number of bands of about equally many examples into which lengths are divided."""
+"""Maximum number of bands, which have about equally many examples each."""
 
 
 def length_bands(lengths: Sequence[int], bands: int = BANDS) -> dict[str, list[int]]:

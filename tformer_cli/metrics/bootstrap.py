@@ -1,9 +1,9 @@
 """Paired bootstrap resampling: confidence intervals of scores, and the significance of their differences.
 
-For each of `num_samples` resamples of the examples with replacement, every system is scored on the same examples (Koehn
-2004, sections 3 and 4); number and seed of the resamples are sacreBLEU's defaults. The p-value is that of the
-difference, shifted to a mean of 0 (Riezler and Maxwell 2005, section 5). It is not sacreBLEU's, which subtracts the
-mean of the absolute differences from each and calls equal systems different about twice as often.
+Examples are resampled with replacement `num_samples` times, and each time every system is scored on the same examples
+(Koehn 2004, sections 3 and 4). Number and seed of the resamples are sacreBLEU's defaults. The p-value is that of the
+difference, shifted to a mean of 0 (Riezler and Maxwell 2005, section 5). sacreBLEU's differs: it subtracts the mean of
+the absolute differences from each absolute difference, and calls equal systems different about twice as often.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Resampled:
         mean: mean over the resamples.
         low: lower end of the 95 % confidence interval, the 2.5 % quantile of the resamples.
         high: its upper end, the 97.5 % quantile.
-        p_value: probability of a difference to the baseline as large as the actual one if both were equally good; None:
-            this is the baseline.
+        p_value: probability of a difference from the baseline at least as large as the actual one, if both were equally
+            good; None: this is the baseline.
     """
 
     score: float
@@ -46,13 +46,13 @@ def paired_bootstrap(
     """Resample the scores of several systems on the same examples, and compare each with the first system.
 
     Args:
-        systems: score of each system; None: it is not known as a function of examples.
+        systems: score of each system as a function of examples; None: there is no such function.
         num_examples: number of examples.
         num_samples: number of resamples.
         seed: seed of the resamples.
 
     Returns:
-        The results in the order of the systems; None if a score is not known as a function of examples.
+        The results in the order of the systems; None if any score is None.
     """
     known = [score for score in systems if score is not None]
     if len(known) < len(systems):
@@ -83,7 +83,7 @@ def difference_p_value(differences: np.ndarray, actual: float) -> float:
 
         p = (1 + number of s with |d_s - m| >= |d|) / (1 + S)
 
-    The difference of the same outputs is 0 on each resample, and its p-value is 1.
+    If two systems have the same outputs, the difference is 0 on each resample, and p is 1.
 
     Args:
         differences: differences on the resamples, (S,).
@@ -94,10 +94,10 @@ def difference_p_value(differences: np.ndarray, actual: float) -> float:
 
 
 def mean_of(values: np.ndarray, scale: float = 100.0) -> Statistic:
-    """Return the mean of values of examples, (N,), times `scale`, as a function of examples."""
+    """Return a function from examples to the mean of their values, (N,), times `scale`."""
     return lambda rows: scale * float(values[rows].mean())
 
 
 def ratio_of(errors: np.ndarray, sizes: np.ndarray) -> Statistic:
-    """Return the sum of errors, (N,), in percent of the sum of sizes, (N,), as a function of examples."""
+    """Return a function from examples to the sum of their errors, (N,), in percent of the sum of their sizes, (N,)."""
     return lambda rows: 100 * float(errors[rows].sum()) / max(1.0, float(sizes[rows].sum()))

@@ -1,4 +1,4 @@
-"""Scores of generated images beside real ones, on vectors of features: a distance, and the spread within labels.
+"""Scores that compare generated with real images by feature vectors: a distance, and the spread within labels.
 
 Shapes: N images, D features, L labels.
 """
@@ -55,7 +55,7 @@ def label_variances(features: np.ndarray, labels: np.ndarray, count: int) -> np.
         count: number of labels L.
 
     Returns:
-        (L,), float64; NaN for labels of fewer than two images.
+        (L,), float64; NaN for labels with fewer than two images.
     """
     variances = np.full(count, np.nan)
     for label in range(count):
@@ -66,10 +66,10 @@ def label_variances(features: np.ndarray, labels: np.ndarray, count: int) -> np.
 
 
 def relative_spread(generated: np.ndarray, real: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Return the variance of generated images within each label, divided by that of the real ones.
+    """Return the variance of generated images within each label, divided by the variance of the real ones.
 
-    It is about 1 for a good generator, and 0 if all images of a label are alike, which neither their labels nor their
-    means show.
+    It is about 1 for a good generator. It is 0 if all images of a label are alike, which neither the accuracy of labels
+    nor the mean of the images shows.
 
     Args:
         generated: features of generated images, (N, D).
@@ -78,7 +78,7 @@ def relative_spread(generated: np.ndarray, real: np.ndarray, labels: np.ndarray,
         count: number of labels L.
 
     Returns:
-        (L,), float64; NaN for labels of fewer than two images, or whose real images are all equal.
+        (L,), float64; NaN for labels with fewer than two images, or if all real images of a label are equal.
     """
     variances = label_variances(real, labels, count)
     variances[variances == 0] = np.nan

@@ -45,8 +45,8 @@ def labels_scores(
         thorough: whether to add a table with a row for each label.
 
     Returns:
-        Scores and tables. Accuracy and F1 are from 0 to 100 (F1 of the second of two labels, or the mean over more
-        labels), and Matthews' coefficient is from -1 to 1.
+        Scores and tables. Accuracy and F1 are from 0 to 100, Matthews' coefficient from -1 to 1. With two labels F1 is
+        that of the second; with more it is the mean over labels.
     """
     metrics = library("sklearn.metrics", "scikit-learn")
 
@@ -70,7 +70,7 @@ def labels_scores(
 
 
 def described_labels(names: Sequence[str]) -> str:
-    """Return labels as one line, such as `2 labels: negative, positive`."""
+    """Return a line that lists the labels, such as `2 labels: negative, positive`."""
     return f"{len(names)} labels: {', '.join(names)}"
 
 
@@ -109,8 +109,8 @@ def confusion(targets: np.ndarray, predictions: np.ndarray, labels: int, max_row
             without examples have no recall, and are left out.
 
     Returns:
-        Shares of each row's label, (K, K) float, with correct labels as rows and predicted ones as columns; and the
-        label indices of the rows.
+        Matrix of shares of the examples of each correct label (row) by predicted label (column), (K, K) float; and the
+        labels' indices.
     """
     import numpy as np
 
@@ -124,7 +124,7 @@ def confusion(targets: np.ndarray, predictions: np.ndarray, labels: int, max_row
 
 
 def several_labels_scores(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    """Compute F1 over all labels and texts, its mean over labels, and the share of texts whose labels are all right.
+    """Compute F1 over all labels and texts, its mean over labels, and the share of texts with all labels correct.
 
     Args:
         targets: (N, labels), 0 or 1.

@@ -12,7 +12,7 @@ SPEECH_SCORES = ("wer", "cer", "sentence_errors", "substitutions", "insertions",
 
 
 def speech_library() -> Any:
-    """Import and return jiwer; a call before training checks that transcripts can be scored.
+    """Import and return jiwer.
 
     Raises:
         ConfigError: if it is not installed.
@@ -24,7 +24,7 @@ def speech_scores(targets: Sequence[str], predictions: Sequence[str]) -> tuple[d
     """Compute word and character error rates by jiwer: substitutions, insertions and deletions per reference length.
 
     The counts are summed over all utterances and divided once. Words are separated by white space, and a single space
-    between words counts as a character. Case, punctuation and Unicode forms count.
+    between words counts as a character. Case, punctuation and Unicode forms are not normalised.
 
     Args:
         targets: reference transcripts; for an empty one, all words of the prediction count as insertions.
@@ -33,7 +33,10 @@ def speech_scores(targets: Sequence[str], predictions: Sequence[str]) -> tuple[d
     Returns:
         Scores in percent: `wer`, `cer` (both may be more than 100), and `sentence_errors`, the share of utterances with
         an error. Counts of words: `substitutions`, `insertions`, `deletions`, `words`. Also the word error rate of each
-        utterance in percent, which selects the worst; an empty reference counts as one word.
+        utterance in percent; an empty reference counts as one word.
+
+    Raises:
+        ValueError: if the numbers of references and predictions differ.
     """
     jiwer = speech_library()
     targets, predictions = ([" ".join(text.split()) for text in texts] for texts in (targets, predictions))

@@ -70,7 +70,7 @@ def plain_tags_scores(
 
     Args:
         targets: tags of each sentence.
-        predictions: predicted tags, as many; a tag that no sentence has is wrong.
+        predictions: predicted tags, as many; a tag that does not occur in `targets` is wrong.
         thorough: whether to add a table with a row for each tag.
 
     Returns:

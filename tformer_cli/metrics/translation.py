@@ -22,8 +22,8 @@ BLEU_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab"}
 EXTRAS = {"ja-mecab": "ja", "ko-mecab": "ko"}
 """sacreBLEU's extras by tokenizer."""
 AGREE, UNNAMED = 0.1, 0.3
-"""Smallest shares of letters of scripts without spaces: to accept the named language, and to detect such a language
-if none is named."""
+"""Minimum shares of letters in scripts without spaces: to accept the named language, and to detect such a language if
+none is named."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def tokenization(target_language: str, references: Sequence[str], tokenizer: str
     sacreBLEU's option for this, `asian_support`, does not divide runs of kana, Thai and other scripts.
 
     Args:
-        target_language: code, tag or name.
-        references: texts in it.
+        target_language: code, tag or name of the language.
+        references: texts in this language.
         tokenizer: sacreBLEU's name of a tokenizer; auto: by the language.
 
     Raises:
@@ -65,13 +65,13 @@ def tokenization(target_language: str, references: Sequence[str], tokenizer: str
 def _bleu_tokenizer(target_language: str, references: Sequence[str], tokenizer: str) -> tuple[str, str]:
     """Return the tokenizer of BLEU for a language, and a note for the reader of the score.
 
-    The base language decides, in any spelling: sacreBLEU's `zh` for Chinese, `ja-mecab` and `ko-mecab` if installed,
-    `char` for other languages without spaces between words, and `13a` for all others. The references are checked too,
-    since their script may differ from the named language, or the name may not be that of a language.
+    The base language decides, however it is written: sacreBLEU's `zh` for Chinese, `ja-mecab` and `ko-mecab` if
+    installed, `char` for other languages without spaces between words, and `13a` for all others. The references are
+    checked too, since their script may not be that of the named language, or the name may not name a language.
 
     Args:
-        target_language: code, tag or name.
-        references: texts in it.
+        target_language: code, tag or name of the language.
+        references: texts in this language.
         tokenizer: a tokenizer set by the user; auto: by the language.
 
     Raises:
@@ -123,7 +123,7 @@ def translation_scores(
     """Compute BLEU, chrF and TER by sacreBLEU (Post 2018) on raw text, and the share of exact matches.
 
     BLEU uses n-grams of orders 1 to 4. If no reference has four words, it uses the existing orders (`eff:yes` in its
-    signature), as a perfect translation would otherwise score 0. In scripts without spaces between words, TER counts
+    signature), since a perfect translation would otherwise score 0. In scripts without spaces between words, TER counts
     characters (`tok:tercom-char`), independently of BLEU's tokenizer.
 
     Args:
@@ -132,7 +132,7 @@ def translation_scores(
         target_language: the language, which determines the tokenization, see `tokenization`.
         thorough: whether to add lower-cased BLEU, chrF and TER.
         tokenizer: sacreBLEU's name of a tokenizer for BLEU; auto: by the language.
-        divided: the tokenization, if it was determined before by other references; None: by these.
+        divided: the tokenization, if other references determine it; None: it is determined from these.
 
     Returns:
         Scores (0 to 100; TER may be more) and sacreBLEU's signatures, by name.
@@ -201,7 +201,7 @@ def translation_statistic(
 
 
 def length_ratio(hypotheses: Sequence[str], references: Sequence[str], tokenizer: str) -> float:
-    """Return the number of words of the hypotheses over that of the references, as BLEU's brevity penalty counts them.
+    """Return the ratio of the words in hypotheses to those in references, as BLEU's brevity penalty counts them.
 
     Args:
         hypotheses: detokenised output lines.
@@ -225,7 +225,7 @@ def bleu_by_length(
 ) -> list[list[str]]:
     """Compute BLEU by source length: rows of (length, sentences, BLEU), in bands of about equally many sentences.
 
-    A band without a reference of at least four words is scored by the orders of n-grams that exist, and marked.
+    If no reference of a band has four words, BLEU uses the orders of n-grams that exist, and the row is marked.
     """
     divided = tokenization(target_language, references, tokenizer)
     rows = []
