@@ -1,1 +1,1 @@
-"""Tokenizers: their use, their training, their files, and sampled segmentations."""
+"""Tokenizers: encoding and decoding, training, files, and sampled segmentations."""

@@ -1,6 +1,6 @@
 """Vocabularies of the `tokenizers` library (WordPiece, byte-level BPE, ...), which pre-trained models use.
 
-They have the same interface as SentencePiece vocabularies, and are saved in the same folders.
+They have the same interface as SentencePiece vocabularies, and are saved in the same kind of folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 KIND = "tokenizers"
 FILE = "tokenizer.json"
 MASK = "<mask>"
-"""The mask token in a user's text, whatever its name in the vocabulary."""
+"""The mask token in a user's text; the vocabulary may call it differently."""
 ROLES = {
     "pad": ("pad_token", "eos_token", "unk_token"),  # GPT-2 has a single special piece
     "unk": ("unk_token", "eos_token"),
@@ -36,18 +36,18 @@ ROLES = {
     "eos": ("sep_token", "eos_token"),
     "mask": ("mask_token",),
 }
-"""Names in Hugging Face's files of each special token; the first existing one is used."""
+"""Names of each special token in Hugging Face's files; the first existing one is used."""
 WORD_MARKS = ("\u2581", "\u0120")
 """First characters of pieces that begin a word: the spaces of SentencePiece and of byte-level BPE."""
 
 
 MOST_PIECES = 10_000_000
-"""Limit of the ids in a file, since a model has a row of weights for each."""
+"""Limit of the ids in a file, since a model has a row of weights for each id."""
 
 
 @contextmanager
 def _named(cause: str) -> Iterator[None]:
-    """Convert errors of the library within the context: exceptions, and panics of its Rust code.
+    """Convert the library's exceptions, and panics of its Rust code, to a `DataError` within the context.
 
     Args:
         cause: beginning of the message, with the name of the file.
@@ -65,7 +65,7 @@ def _named(cause: str) -> Iterator[None]:
 
 @contextmanager
 def _without_standard_error() -> Iterator[None]:
-    """Discard standard error within the context, since a panic prints its stack before it is raised."""
+    """Discard standard error within the context, since a panic prints a stack trace before it is raised."""
     try:
         standard_error = os.dup(2)
     except OSError:  # it is closed
@@ -125,9 +125,9 @@ class JsonTokenizer:
         self.hash = hash_files(self.files())
 
     def _find_in_text(self, pieces: Iterable[str]) -> None:
-        """Make the tokenizer recognise special pieces in text; those that the file already adds are unchanged.
+        """Make the tokenizer recognise special pieces in text; pieces that the file already adds are unchanged.
 
-        RoBERTa's <mask> includes the space before it, which adding the same piece again would undo.
+        RoBERTa's <mask> includes the space before it. Adding this piece again would undo that.
         """
         added = {token.content for token in self._tokenizer.get_added_tokens_decoder().values()}
         self._tokenizer.add_special_tokens([piece for piece in dict.fromkeys(pieces) if piece not in added])
@@ -174,7 +174,7 @@ class JsonTokenizer:
     def decodes_in_steps(self) -> bool:
         """Return whether further tokens leave the previous text unchanged.
 
-        WordPiece removes spaces before punctuation.
+        This is false for WordPiece, which removes spaces before punctuation.
         """
         return '"cleanup":true' not in json.dumps(json.loads(self._content).get("decoder"), separators=(",", ":"))
 
@@ -204,7 +204,7 @@ class JsonTokenizer:
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
         """Return the ids of each word of a sentence, as if it followed a space.
 
-        These are the ids that transformers gives with `is_split_into_words=True, add_prefix_space=True`.
+        The library transformers returns the same ids with `is_split_into_words=True, add_prefix_space=True`.
         """
         with _named(f"{self._origin}: a text cannot be encoded"):
             marked = [self._marked(word) for word in words]
@@ -213,14 +213,14 @@ class JsonTokenizer:
 
     @functools.cached_property
     def _word_tokenizer(self) -> tokenizers.Tokenizer:
-        """Return the same vocabulary for single words: a byte-level one puts a space before each."""
+        """Return the same vocabulary for single words: a byte-level vocabulary puts a space before each."""
         content = json.loads(self._tokenizer.to_str())
         add_prefix_space(content)
         return type(self._tokenizer).from_str(json.dumps(content, ensure_ascii=False))
 
     @functools.cached_property
     def pair_separator(self) -> list[int]:
-        """Return the ids between the two texts of a pair: RoBERTa has two ends there, others have one."""
+        """Return the ids between the two texts of a pair: RoBERTa has two end tokens there, others have one."""
         with _named(f"{self._origin}: a pair of texts cannot be encoded"):
             pair = self._tokenizer.encode("a", "a")
         try:
@@ -245,7 +245,7 @@ class JsonTokenizer:
     def encode_sampled(
         self, text: str, language: str | None = None, *, strength: float, rng: np.random.Generator
     ) -> list[int]:
-        """Return the ids of `encode`, as these vocabularies have a single segmentation of each text."""
+        """Return the ids of `encode`, since these vocabularies have a single segmentation of each text."""
         return self.encode(text)
 
     def encode_batch_sampled(
@@ -264,10 +264,11 @@ class JsonTokenizer:
         return [self._tokenizer.id_to_token(int(i)) or "" for i in ids]
 
     def names(self, ids: Iterable[int], language: str | None = None) -> list[str]:
-        """Return what readers see of each id: its text, in which U+2581 is a space and <0xE6> a byte.
+        """Return a readable name of each id: its text, in which U+2581 is a space and <0xE6> a byte.
 
-        Byte-level vocabularies write each byte as a letter. The bytes of a character that is in several pieces, and
-        control characters, remain bytes. Other vocabularies write text.
+        Byte-level vocabularies write each byte as a letter, which is converted to text. Control characters, and bytes
+        of a character that is divided among several pieces, are shown as bytes. Pieces of other vocabularies are
+        unchanged.
         """
         pieces = self.pieces(ids)
         return [_text_of_bytes(piece) for piece in pieces] if self._is_byte_level else pieces
@@ -280,7 +281,7 @@ class JsonTokenizer:
     def word_starts(self) -> list[bool]:
         """Return whether each piece begins a word.
 
-        WordPiece marks the pieces that continue a word, and other kinds those that begin one.
+        WordPiece marks pieces that continue a word; other kinds mark pieces that begin one.
         """
         pieces = self.pieces(range(self.vocab_size))
         if any(piece.startswith(WORD_MARKS) for piece in pieces):
@@ -291,7 +292,7 @@ class JsonTokenizer:
 def _letters_of_bytes() -> dict[str, int]:
     """Return the byte of each letter of byte-level vocabularies (Radford et al. 2019).
 
-    Printable characters of Latin-1 stand for themselves; the other bytes are U+0100 and the following, in order.
+    Bytes of printable characters of Latin-1 have this character as letter; the others have U+0100 and the following.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
@@ -300,14 +301,14 @@ def _letters_of_bytes() -> dict[str, int]:
 
 BYTES = _letters_of_bytes()
 UNREADABLE = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]")
-"""Control characters, and bytes that are no character."""
+"""Control characters, and bytes that do not form a character."""
 
 
 def _text_of_bytes(piece: str) -> str:
     """Return the name of a piece whose letters are bytes; a piece with other letters is its own name."""
     if not BYTES.keys() >= set(piece):
         return piece
-    text = bytes(BYTES[letter] for letter in piece).decode("utf-8", "surrogateescape")  # of byte b: U+DC00 + b
+    text = bytes(BYTES[letter] for letter in piece).decode("utf-8", "surrogateescape")  # invalid byte b: U+DC00 + b
     escaped = UNREADABLE.sub(lambda match: f"<0x{ord(match[0]) % 0x100:02X}>", text)
     return escaped.replace(" ", SPACE_MARK)
 

@@ -1,7 +1,7 @@
 """Random segmentations into the pieces of a SentencePiece model, which depend only on a seed.
 
-Sources: subword regularisation (Kudo 2018, section 3.2), BPE-dropout (Provilkov et al. 2020, algorithm 1). The sampling
-of SentencePiece itself is not reproducible, since its seed depends on the process.
+Sources: subword regularisation (Kudo 2018, section 3.2), BPE-dropout (Provilkov et al. 2020, algorithm 1).
+SentencePiece's own sampling is not reproducible, since its seed depends on the process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CACHED_WORDS = 1 << 16
 CACHED_CHARACTERS = 32
 """Maximum length of cached words; longer ones rarely occur again, and have large lattices."""
 UNKNOWN_PENALTY = 10.0
-"""Difference of the lowest score of a piece and that of an unknown character, as in SentencePiece."""
+"""Difference between the lowest score of a piece and the score of an unknown character, as in SentencePiece."""
 
 Uniform = Callable[[], float]
 """A function that draws a number in [0, 1)."""
@@ -32,9 +32,9 @@ Uniform = Callable[[], float]
 class Segmenter(ABC):
     """A sampler of segmentations of normalised text, word by word.
 
-    Words are separated by spaces; in a model with pieces across spaces, a word is the sentence. A user-defined symbol
-    is never divided; of several that match, the first and longest is used. An unknown character is a piece, or its
-    bytes if the model has them. Consecutive unknown pieces are joined to one.
+    Words are separated by spaces; if pieces of the model can cross spaces, the whole text is one word. A user-defined
+    symbol is never divided; of several that match, the first and longest is used. An unknown character becomes the
+    unknown piece, or its bytes if the model has them. Consecutive unknown pieces are merged into one.
 
     Args:
         model: a parsed SentencePiece model; its unused pieces are not drawn.
@@ -84,8 +84,8 @@ class Segmenter(ABC):
 class UnigramSegmenter(Segmenter):
     """A sampler with probabilities proportional to P(segmentation)^strength (Kudo 2018, section 3.2).
 
-    It draws from all segmentations (l = infinity), by forward filtering and backward sampling. As words are
-    independent, the segmentation of a sentence has the same distribution.
+    It draws from all segmentations (l = infinity), by forward filtering and backward sampling. Words are independent,
+    so that the segmentation of a sentence has this distribution too.
     """
 
     def __init__(self, model) -> None:
@@ -139,8 +139,8 @@ class BPESegmenter(Segmenter):
     """A sampler by BPE-dropout (Provilkov et al. 2020, algorithm 1), with `strength` as its p.
 
     In each step every possible merge of the word is dropped with probability p, and the best of the others is applied.
-    The process ends when all are dropped, which is rare if many merges are possible: a sentence without spaces is one
-    long word, whose segmentation varies little.
+    The process ends when all are dropped, which is rare if many merges are possible. The segmentation of a sentence
+    without spaces, which is one long word, therefore varies little.
     """
 
     def __init__(self, model) -> None:
@@ -150,7 +150,7 @@ class BPESegmenter(Segmenter):
     def _word(self, word: str, strength: float, random: Uniform) -> Sequence[int]:
         ids, merges = self._cached_plain(word) if len(word) <= CACHED_CHARACTERS else self._plain(word)
         for made in range(len(merges)):
-            if random() < strength:  # the first dropped merge; before it, the merges are those without dropout
+            if random() < strength:  # the first dropped merge; up to it, merges are the same as without dropout
                 return self._merge(word, list(merges[:made]), strength, random, dropped=1)
         return ids
 
@@ -217,12 +217,12 @@ class BPESegmenter(Segmenter):
 
 @lru_cache(CACHED_WORDS)
 def _move(start: int, ids: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Return the arguments as a tuple, which is cached, since many lattices share it."""
+    """Return the arguments as a tuple; it is cached, since many lattices contain the same tuples."""
     return start, ids
 
 
 def make_segmenter(model: bytes) -> Segmenter | None:
-    """Return the sampler for a serialised SentencePiece model; None if its kind has a single segmentation of a text."""
+    """Return the sampler for a serialised SentencePiece model; None if its kind has one segmentation of each text."""
     from sentencepiece import sentencepiece_model_pb2
 
     proto = sentencepiece_model_pb2.ModelProto  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
@@ -233,7 +233,7 @@ def make_segmenter(model: bytes) -> Segmenter | None:
 
 
 def _word_pattern(pieces) -> re.Pattern[str]:
-    """Return the pattern of the words that are segmented independently, since no piece reaches across them."""
+    """Return the pattern of words that can be segmented independently, since no piece crosses their boundaries."""
     if not any(re.search(f"[^{SPACE_MARK}]{SPACE_MARK}", piece) for piece in pieces):
         return re.compile(f"{SPACE_MARK}*[^{SPACE_MARK}]+|{SPACE_MARK}+")
     if not any(re.search(f"{SPACE_MARK}[^{SPACE_MARK}]", piece) for piece in pieces):

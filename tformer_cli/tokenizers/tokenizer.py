@@ -47,7 +47,7 @@ class Tokenizer:
     """
 
     decodes_in_steps = True
-    """Whether further tokens do not change the text of previous ones, except for incomplete characters."""
+    """Whether further tokens leave the text of previous ones unchanged, except for incomplete characters."""
 
     def __init__(self, models: Mapping[str, bytes], *, kind: str, lossless: bool = False, origin: str = "") -> None:
         """Load the models, and check their special pieces."""
@@ -97,8 +97,9 @@ class Tokenizer:
         """Read a tokenizer.
 
         Args:
-            path: a folder with the files of `files`, a folder that contains one named `tokenizer` (a checkpoint), a
-                run, whose checkpoints all have the same one, or a SentencePiece `.model` file.
+            path: a folder with the files of `files`; a folder that contains such a folder named `tokenizer` (a
+                checkpoint); the folder of a run, which has one tokenizer for all checkpoints; or a SentencePiece
+                `.model` file.
 
         Raises:
             DataError: if there is no tokenizer, or it is damaged.
@@ -158,13 +159,13 @@ class Tokenizer:
         return self._processor(language)[1].get_piece_size()
 
     def files(self) -> dict[str, bytes]:
-        """Return the files of a tokenizer's folder by name; `load` reads them to a tokenizer with the same hash."""
+        """Return the files of a tokenizer's folder by name; `load` reads them into a tokenizer with the same hash."""
         meta = {"format": FORMAT, "kind": self.kind, "lossless": self.lossless, "models": list(self._models)}
         files = {META: (json.dumps(meta, ensure_ascii=False, indent=2) + "\n").encode()}
         return files | {f"{name}.model": data for name, data in self._models.items()}
 
     def encode(self, text: str, language: str | None = None) -> list[int]:
-        """Return the ids of a line without beginning and end; `<mask>` may include the space before it."""
+        """Return the ids of a line without beginning and end; for `<mask>` see `mask_takes_space`."""
         return self._each_part(text, language, self._processor(language)[1].encode)
 
     def encode_batch(self, texts: Sequence[str], language: str | None = None) -> list[list[int]]:
@@ -226,7 +227,7 @@ class Tokenizer:
             text: a line.
             language: its language, if vocabularies are separate.
             strength: 0 to 1; 0 is `encode`.
-            rng: the only source of randomness. A single raw word is drawn from it, so that equal generators result in
+            rng: the only source of randomness. A single raw number is drawn from it, so that equal generators result in
                 equal ids in any process.
         """
         name, model = self._processor(language)
@@ -239,13 +240,13 @@ class Tokenizer:
     def encode_batch_sampled(
         self, texts: Sequence[str], language: str | None = None, *, strength: float, rng: np.random.Generator
     ) -> list[list[int]]:
-        """Return the ids of a random segmentation of each line, as consecutive calls of `encode_sampled` do."""
+        """Return the ids of a random segmentation of each line, equal to consecutive calls of `encode_sampled`."""
         if not strength or self._segmenter(self._processor(language)[0]) is None:
             return self.encode_batch(texts, language)
         return [self.encode_sampled(text, language, strength=strength, rng=rng) for text in texts]
 
     def decode(self, ids: Iterable[int], language: str | None = None) -> str:
-        """Return the text of ids; padding, beginning and end are control pieces without text."""
+        """Return the text of ids; padding, beginning and end have no text."""
         return self._processor(language)[1].decode([int(i) for i in ids])
 
     @property
@@ -259,8 +260,8 @@ class Tokenizer:
     def mask_takes_space(self) -> bool:
         """Return whether the space before `<mask>` is part of it.
 
-        It is if pieces contain the space before them: a masked word of training then includes its space, and so must a
-        `<mask>` in a text to complete. If a space is a piece of its own, it remains one.
+        It is true if pieces contain the space before them: a word that training masks then includes its space, and so
+        must a `<mask>` in a text to complete. Otherwise the space is a separate piece and remains one.
         """
         return self._gap is not None
 
@@ -274,7 +275,7 @@ class Tokenizer:
         return [model.id_to_piece(int(i)) for i in ids]
 
     def names(self, ids: Iterable[int], language: str | None = None) -> list[str]:
-        """Return what readers see of each id: its piece, in which U+2581 is a space and <0xE6> a byte."""
+        """Return a readable name of each id: its piece, in which U+2581 is a space and <0xE6> a byte."""
         return self.pieces(ids, language)
 
     def _processor(self, language: str | None) -> tuple[str, sentencepiece.SentencePieceProcessor]:
@@ -305,7 +306,7 @@ class Tokenizer:
         return [ids[index] for index in indices] if len(indices) < len(ids) else ids
 
     def _outside_gaps(self, ids: list[int]) -> Sequence[int]:
-        """Return the indices of the ids except those of spaces that are part of a `<mask>`."""
+        """Return the indices of all ids except spaces that are part of a `<mask>`."""
         if self._gap is None or self._gap[1] not in ids:
             return range(len(ids))
         return [number for number, pair in enumerate(zip_longest(ids, ids[1:])) if pair != self._gap]

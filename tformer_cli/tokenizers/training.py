@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import TokenizerConfig
 
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = range(4)  # of all models that are trained here
-RESERVED = "\u2585"  # the trainer skips lines that hold this character
-LINE_CHARACTERS = 4096  # longer lines are cut for training; SentencePiece would skip lines over a limit
+RESERVED = "\u2585"  # the trainer skips lines that contain this character
+LINE_CHARACTERS = 4096  # longer lines are divided for training; SentencePiece would skip lines over a limit
 COUNTED_LINES = 100_000  # lines whose characters are counted
 
 
 class VocabularySizeError(ConfigError):
-    """A vocabulary that is larger than its text allows.
+    """The requested vocabulary is larger than the text allows.
 
     Attributes:
         suitable: a size that the text allows.
@@ -37,7 +37,7 @@ def check_symbols(symbols: Sequence[str]) -> None:
     """Refuse pieces that no vocabulary can have.
 
     Raises:
-        ConfigError: if there is one; names the first.
+        ConfigError: if there is such a piece; the message names the first.
     """
     taken = {"<pad>", "<unk>", "<s>", "</s>"}
     for symbol in symbols:
@@ -118,7 +118,7 @@ def _counting(lines: Iterator[str], characters: set[str]) -> Iterator[str]:
 
 
 def _too_large(largest: int, characters: int, config: TokenizerConfig, where: str) -> VocabularySizeError:
-    """Return the error for a text with at most `largest` pieces, the last of which would be rare whole phrases."""
+    """Return the error for a text with at most `largest` pieces; it suggests fewer, since the last are rare phrases."""
     cause = f"tokenizer.vocab_size: the text{where} is too small for {config.vocab_size} pieces"
     if largest < 500:
         return VocabularySizeError(cause, f"set it to at most {largest}", largest)
