@@ -1,1 +1,1 @@
-"""Measurements that look inside a model: arrays in, arrays out, each with its formula and source."""
+"""Measurements that look inside a model: functions of arrays, each with its formula and source."""

@@ -1,7 +1,7 @@
 """Measurements on attention weights: rollout, distance, entropy, and the pattern that each head follows.
 
-All take weights as they are computed, A = softmax(scores): rows of queries, columns of keys. A row sums to 1, or to 0
-if its query may attend to no key. Remove padding before. All compute in float64.
+All functions take the weights A = softmax(scores), with queries as rows and keys as columns. A row sums to 1, or to 0
+if its query may attend to no key. Remove padding first. All functions compute in float64.
 
 Shapes: L layers, H heads, Q queries, K keys, N tokens (Q = K = N in self-attention), D coordinates of a position.
 """
@@ -15,14 +15,14 @@ import numpy as np
 
 
 def rollout(weights: Sequence[np.ndarray]) -> np.ndarray:
-    """Return how much of each input token is in each token after each layer (Abnar and Zuidema 2020, section 3).
+    """Return the share of each input token in each token after each layer (Abnar and Zuidema 2020, section 3).
 
-    With A_l the mean over heads of the weights of layer l and the residual connection as half of each layer,
+    A_l is the mean over heads of the weights of layer l, and the residual connection counts as half of each layer:
 
         R_l = normalise((A_l + I) / 2) R_{l-1},  R_0 = I,
 
-    where the rows of `normalise` sum to 1. Uniform attention over n tokens gives 2^-l I + (1 - 2^-l) / n. The estimate
-    ignores values, feed-forward layers and the norm of what the residual connection carries.
+    where `normalise` divides each row by its sum. Uniform attention over n tokens gives 2^-l I + (1 - 2^-l) / n. The
+    estimate ignores values, feed-forward layers and the norms of the residual connection's vectors.
 
     Args:
         weights: self-attention of each layer from the input on, (H, N, N); layers may differ in H.
@@ -51,17 +51,20 @@ def mean_distance(weights: np.ndarray, positions: np.ndarray, *, skip: int = 0) 
 
     with the Euclidean distance. The first `skip` tokens, such as [class], have no position: their rows and columns are
     dropped, and the other rows are divided by their sums. The token itself, at distance 0, is included. Uniform
-    attention over n tokens in a row gives (n^2 - 1) / (3n). Queries whose weight lies on dropped tokens alone are left
-    out; if all are, the distance is nan.
+    attention over n tokens in a row gives (n^2 - 1) / (3n). Queries that attend to dropped tokens alone are left out;
+    if all do, the distance is nan.
 
     Args:
         weights: self-attention, (H, N, N).
-        positions: of the tokens after the first `skip`, (N - skip, D); or (N - skip,) for one coordinate. Their unit,
-            such as pixels, frames or tokens, is that of the result.
+        positions: positions of the tokens after the first `skip`, (N - skip, D), or (N - skip,) for one coordinate. The
+            result has the same unit, such as pixels, frames or tokens.
         skip: number of leading tokens without a position.
 
     Returns:
         Mean distance of each head, (H,).
+
+    Raises:
+        ValueError: if the number of positions does not fit the weights.
     """
     weights = np.asarray(weights, np.float64)[:, skip:, skip:]
     coordinates = np.asarray(positions, np.float64).reshape(len(positions), -1)
@@ -72,7 +75,7 @@ def mean_distance(weights: np.ndarray, positions: np.ndarray, *, skip: int = 0) 
 
 
 def _mean_where(sums: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    """Return the mean over queries of sums / totals, (H, Q) to (H,), over queries whose total is not 0; else nan."""
+    """Return the mean of sums / totals over queries with a total above 0, (H, Q) to (H,); nan if there is none."""
     ratios = np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0)
     counts = (totals > 0).sum(-1)
     return np.divide(ratios.sum(-1), counts, out=np.full(len(sums), np.nan), where=counts > 0)
@@ -97,9 +100,9 @@ def entropy(weights: np.ndarray) -> np.ndarray:
 def evenness(weights: np.ndarray) -> np.ndarray:
     """Return how even the weights of the queries of each matrix are, from 0 to 1.
 
-    It is the mean over queries of the entropy of a row as a share of the largest, ln n for the n keys that have a
-    weight above 0: 1 if all of them have equal weights, whatever the mask. Rows with a single such key are left out; if
-    there are no others, it is 0.
+    It is the mean over queries of the entropy of a row divided by its maximum, ln n for the n keys with a weight above
+    0. It is 1 if all of these have equal weights, whatever the mask. Rows with a single such key are left out; if there
+    are no others, it is 0.
 
     Args:
         weights: (..., Q, K).
@@ -116,10 +119,10 @@ def evenness(weights: np.ndarray) -> np.ndarray:
 
 
 class Pattern(NamedTuple):
-    """The pattern that most of the weight of a head follows.
+    """The pattern that receives most of the attention of a head.
 
     Attributes:
-        name: a name of `pattern_shares`; `spread` if none of them receives the least share that is asked for.
+        name: a name of `pattern_shares`; `spread` if no pattern reaches the required share.
         share: the weight of the strongest pattern, 0 to 1.
     """
 
@@ -154,9 +157,9 @@ def pattern_shares(weights: np.ndarray) -> dict[str, np.ndarray]:
     """Return the share of attention that each simple pattern receives (Clark et al. 2019, section 3).
 
     `previous token`, `same token`, `next token`: see `offset_share`. `first token` and `last token`: the mean weight of
-    the first (last) key over all other queries; they are often markers such as [CLS], <s>, [SEP] or </s>. In a causal
-    model the first queries have few keys, so that short sequences raise all shares: uniform causal attention over n
-    tokens gives the same token a share of (1 + 1/2 + ... + 1/n) / n.
+    the first (last) key over all other queries; these keys are often markers such as [CLS], <s>, [SEP] or </s>. In a
+    causal model the first queries have few keys, so that short sequences raise all shares: uniform causal attention
+    over n tokens gives `same token` a share of (1 + 1/2 + ... + 1/n) / n.
 
     Args:
         weights: (H, Q, K).
@@ -177,7 +180,7 @@ def strongest_patterns(weights: np.ndarray, *, least: float = 0.5) -> list[Patte
 
     Args:
         weights: (H, Q, K).
-        least: share from which a head is said to follow a pattern; below it the name is `spread`.
+        least: minimum share for a head to follow a pattern; below it the name is `spread`.
 
     Returns:
         One pattern for each head, with its share.
@@ -189,8 +192,8 @@ def strongest_of(shares: Mapping[str, np.ndarray], *, least: float = 0.5) -> lis
     """Return the strongest pattern of each head, given the shares of all patterns, (H,) each.
 
     Args:
-        shares: of `pattern_shares`, perhaps averaged over inputs.
-        least: share from which a head is said to follow a pattern; below it the name is `spread`.
+        shares: result of `pattern_shares`, possibly averaged over inputs.
+        least: minimum share for a head to follow a pattern; below it the name is `spread`.
     """
     names, values = list(shares), np.stack(list(shares.values()))  # (patterns, H)
     strongest = values.argmax(0)

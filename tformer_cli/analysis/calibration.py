@@ -14,8 +14,8 @@ class Reliability(NamedTuple):
     """Examples by confidence, in bins of equal width.
 
     Attributes:
-        edges: of the bins, (M + 1,), 0 to 1. A bin contains its upper edge; the first one contains 0 too.
-        counts: examples of each bin, (M,).
+        edges: edges of the bins, (M + 1,), 0 to 1. A bin contains its upper edge; the first bin also contains 0.
+        counts: number of examples of each bin, (M,).
         confidence: mean confidence of each bin, (M,); nan without examples.
         accuracy: share of correct predictions of each bin, (M,); nan without examples.
     """
@@ -27,7 +27,7 @@ class Reliability(NamedTuple):
 
     @property
     def gaps(self) -> np.ndarray:
-        """Distance of accuracy and confidence of each bin, (M,); 0 without examples."""
+        """Absolute difference between accuracy and confidence of each bin, (M,); 0 without examples."""
         return np.nan_to_num(np.abs(self.accuracy - self.confidence))
 
     @property
@@ -42,14 +42,14 @@ class Reliability(NamedTuple):
 
 
 def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = 15) -> Reliability:
-    """Return accuracy against confidence, in bins ((m - 1) / M, m / M] (Guo et al. 2017, section 2).
+    """Return accuracy and confidence in bins ((m - 1) / M, m / M] of the confidence (Guo et al. 2017, section 2).
 
-    The errors depend on the number of bins, and few examples have large errors by chance: state both.
+    The errors depend on the number of bins, and are large by chance with few examples: report both numbers.
 
     Args:
         confidences: probability of each prediction, (N,), 0 to 1.
-        correct: whether each prediction is right, (N,).
-        bins: M; 15 in the paper.
+        correct: whether each prediction is correct, (N,).
+        bins: number of bins M; 15 in the paper.
     """
     confidences, correct = np.asarray(confidences, np.float64), np.asarray(correct, np.float64)
     edges = np.linspace(0, 1, bins + 1)
@@ -67,9 +67,9 @@ def label_reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int 
     """Return the reliability of the most probable labels.
 
     Args:
-        probabilities: of each label, (N, K).
-        targets: labels, (N,), int.
-        bins: M.
+        probabilities: probabilities of the labels, (N, K).
+        targets: correct labels, (N,), int.
+        bins: number of bins M.
     """
     return reliability(probabilities.max(-1), probabilities.argmax(-1) == targets, bins)
 
@@ -77,11 +77,11 @@ def label_reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int 
 def brier_score(probabilities: np.ndarray, targets: np.ndarray) -> float:
     """Return the mean of sum_k (p_k - y_k)^2 over examples, 0 to 2, with y the one-hot target (Brier 1950, equation 2).
 
-    For two labels it is twice the score that is often given for them, mean (p_1 - y_1)^2.
+    For two labels it is twice the usual binary score, mean (p_1 - y_1)^2.
 
     Args:
-        probabilities: of each label, (N, K).
-        targets: labels, (N,), int.
+        probabilities: probabilities of the labels, (N, K).
+        targets: correct labels, (N,), int.
     """
     errors = np.array(probabilities, np.float64)
     errors[np.arange(len(errors)), targets] -= 1
@@ -89,12 +89,12 @@ def brier_score(probabilities: np.ndarray, targets: np.ndarray) -> float:
 
 
 def confident_mistakes(probabilities: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
-    """Return the wrong predictions of the highest probability: indices of examples, (n,), most confident first.
+    """Return the wrong predictions with the highest probability: indices of examples, (n,), most confident first.
 
     Args:
-        probabilities: of each label, (N, K).
-        targets: labels, (N,), int.
-        count: greatest number of mistakes, n.
+        probabilities: probabilities of the labels, (N, K).
+        targets: correct labels, (N,), int.
+        count: maximum number of mistakes n.
     """
     wrong = np.flatnonzero(probabilities.argmax(-1) != targets)
     return wrong[np.argsort(-probabilities[wrong].max(-1), kind="stable")][:count]

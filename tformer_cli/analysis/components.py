@@ -1,4 +1,4 @@
-"""Principal components, which filters and maps of vectors share.
+"""Principal component analysis, for patch filters and maps of vectors.
 
 Shapes: N rows, D dimensions, k components.
 """

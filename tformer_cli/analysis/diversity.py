@@ -6,8 +6,8 @@ For values V_i, weights A_i and outputs O_i of head i of H, at one position,
     D_position = - 1/H^2 sum_ij sum_s |A_i(s) A_j(s)|
     D_output   = - 1/H^2 sum_ij cos(O_i, O_j)
 
-where i = j is included. Each is the mean over the real positions of an example (of keys for the values, of queries for
-weights and outputs). The sums over i and j need no loop over pairs:
+where i = j is included. For an example each is averaged over the real positions: of keys for the values, of queries for
+weights and outputs. The sums over i and j need no loop over pairs:
 
     sum_ij <x_i, x_j> = |sum_i x_i|^2.
 
@@ -29,7 +29,7 @@ from tformer_cli.nn.padding import real_positions
 
 
 def unit_vectors(vectors: Tensor) -> Tensor:
-    """Return vectors divided by their norms, of at least 1e-6; the same shape, float32."""
+    """Return vectors divided by the maximum of their norm and 1e-6; the same shape, float32."""
     return functional.normalize(vectors.float(), dim=-1, eps=1e-6)
 
 
@@ -63,13 +63,13 @@ def pairwise_overlaps(weights: Tensor) -> Tensor:
 
 
 class Term(NamedTuple):
-    """A disagreement.
+    """A kind of disagreement.
 
     Attributes:
         tap: the kind of tensors that it compares.
-        agreement: its negative at each position.
-        pairs: the agreement of each pair of heads at each position; its mean over all pairs is the agreement.
-        compares_keys: whether its positions are those of keys; otherwise of queries.
+        agreement: function for the agreement at each position, the negative of the disagreement.
+        pairs: function for the agreement of each pair of heads at each position; its mean over pairs is `agreement`.
+        compares_keys: whether its positions are those of keys; otherwise those of queries.
     """
 
     tap: str
@@ -102,13 +102,13 @@ def mean_over(values: Tensor, lengths: Tensor | None) -> Tensor:
 
 @torch.no_grad()
 def head_agreement(name: str, tensor: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Return the agreement of each pair of heads, the mean over positions and examples; for a figure.
+    """Return the agreement of each pair of heads, averaged over positions and examples, for a figure.
 
     Its mean over all pairs is minus the disagreement.
 
     Args:
         name: a disagreement of `TERMS`.
-        tensor: what it compares, see `Term.tap`, (B, H, T, W) or (B, H, Q, K).
+        tensor: tensor of the kind `Term.tap`, (B, H, T, W) or (B, H, Q, K).
         lengths: numbers of real positions, (B,); None: all are real.
 
     Returns:

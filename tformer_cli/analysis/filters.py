@@ -28,10 +28,10 @@ def patch_filters(weights: np.ndarray, count: int = 28) -> Filters:
     """Return the principal components of the filters of a patch embedding (Dosovitskiy et al. 2021, figure 7 left).
 
     Each of the D rows of the embedding is a filter of C P^2 numbers. The components of these D points are a basis of
-    what the embedding reads from a patch.
+    the filters.
 
     Args:
-        weights: of the embedding as a convolution, (D, C, P, P).
+        weights: weights of the embedding as a convolution, (D, C, P, P).
         count: number of filters; the figure shows 28. At most min(D, C P^2) exist.
     """
     dim, channels, side, _ = weights.shape

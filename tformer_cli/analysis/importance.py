@@ -1,8 +1,8 @@
 """Importance of tokens, patches and pixels for a score of a model, by gradients and by occlusion.
 
 A score is a function of a batch of inputs, (B, ...) to (B,), such as the logit of one label. The score of an example
-must not depend on the others of the batch: put the model into evaluation mode. Vectors of tokens are (T, D), pictures
-(C, height, width).
+must not depend on other examples of the batch, so put the model into evaluation mode. Token vectors have the shape
+(T, D), pictures (C, height, width).
 
 Shapes: B batch, T tokens, D width of a vector, C channels.
 """
@@ -38,8 +38,8 @@ def _gradients(score: Score, inputs: Tensor) -> Tensor:
 def gradient_times_input(score: Score, inputs: Tensor) -> np.ndarray:
     """Return the gradient of the score times the input, x_i df/dx_i (Shrikumar et al. 2016).
 
-    It is the effect of each number on the score in a linear model, and to first order in any other. The importance of a
-    token is the sum over its vector.
+    In a linear model it is the effect of each number on the score; in any other model it is a first-order
+    approximation. The importance of a token is the sum over its vector.
 
     Args:
         score: see the module.
@@ -55,9 +55,9 @@ class IntegratedGradients(NamedTuple):
     """Attributions of the difference between the scores of an input and of a baseline.
 
     Attributes:
-        attributions: the shape of the input; they add up to `difference` + `error`.
-        difference: score of the input minus that of the baseline.
-        error: sum of the attributions minus the difference, which is 0 for the exact integral (completeness).
+        attributions: array in the shape of the input; it sums to `difference` + `error`.
+        difference: score of the input minus score of the baseline.
+        error: sum of the attributions minus `difference`; 0 for the exact integral (completeness).
         steps: number of points of the integral.
     """
 
@@ -81,16 +81,16 @@ def integrated_gradients(
 
         (x_i - b_i) integral from 0 to 1 of df/dx_i at b + a (x - b) da
 
-    The integral is a Gauss-Legendre sum. The number of points is doubled until the error of completeness (proposition
-    1) is small, since it can be seen: the attributions of the exact integral add up to f(x) - f(b).
+    The integral is a Gauss-Legendre sum. The attributions of the exact integral add up to f(x) - f(b) (completeness,
+    proposition 1). The number of points is doubled until the deviation from this sum is small.
 
     Args:
         score: see the module.
         inputs: x, one example, of any shape.
         baseline: b, an input without information, such as padding or a grey picture, of the same shape.
         steps: number of points at first.
-        max_steps: number of points from which the result is returned whatever its error.
-        tolerance: greatest error, as a share of the difference.
+        max_steps: maximum number of points; its result is returned whatever the error.
+        tolerance: maximum error, as a share of the difference.
         batch: number of points that are computed at once.
     """
     with torch.no_grad():
@@ -105,7 +105,7 @@ def integrated_gradients(
 
 
 def _integral(score: Score, inputs: Tensor, baseline: Tensor, steps: int, batch: int) -> Tensor:
-    """Return the Gauss-Legendre sum of a number of points, float64, the shape of the input."""
+    """Return the Gauss-Legendre sum over `steps` points, float64, in the shape of the input."""
     nodes, weights = np.polynomial.legendre.leggauss(steps)  # on -1 to 1
     change = (inputs - baseline).detach()
     total = torch.zeros(inputs.shape, dtype=torch.float64, device="cpu")
@@ -125,19 +125,20 @@ def _scores(score: Score, inputs: Iterable[Tensor], batch: int) -> Iterator[floa
 
 
 def occlusion(score: Score, inputs: Tensor, replacement: Tensor | float, *, batch: int = 32) -> np.ndarray:
-    """Return by how much the score falls when each token is replaced, f(x) - f(x without token t).
+    """Return the drop of the score when each token is replaced, f(x) - f(x without token t).
 
-    Li et al. (2016, "Understanding neural networks through representation erasure") erase words and dimensions so.
+    Li et al. (2016, "Understanding neural networks through representation erasure") erase words and dimensions in this
+    way.
 
     Args:
         score: see the module.
         inputs: token ids, (T,), or vectors, (T, D).
-        replacement: the id, or the vector (D,), that stands for no information, such as that of [MASK] or padding; or
-            one for each token, (T, D).
+        replacement: id or vector (D,) without information, such as that of [MASK] or padding; or one for each token,
+            (T,) or (T, D).
         batch: number of inputs that are computed at once.
 
     Returns:
-        (T,), in the unit of the score; negative: the token lowers the score.
+        (T,), in the unit of the score; negative if the token lowers the score.
     """
 
     def variants() -> Iterator[Tensor]:
@@ -155,13 +156,13 @@ def occlusion(score: Score, inputs: Tensor, replacement: Tensor | float, *, batc
 
 
 class OcclusionMap(NamedTuple):
-    """By how much the score of a picture falls when a square hides a part of it.
+    """The drops of a picture's score when a square hides a part of it.
 
     Attributes:
         drops: f(x) - f(x with the square), (rows, columns) of positions of the square.
         tops: upper edge of the squares of each row, in pixels.
         lefts: left edge of the squares of each column, in pixels.
-        pixels: mean drop over the squares that hide a pixel, (height, width); nan where none does.
+        pixels: mean drop over the squares that hide each pixel, (height, width); nan where none does.
     """
 
     drops: np.ndarray
@@ -179,14 +180,14 @@ def occlusion_map(
     fill: Tensor | float = 0.0,
     batch: int = 32,
 ) -> OcclusionMap:
-    """Move a grey square over a picture, and return by how much the score falls (Zeiler and Fergus 2014, section 4.2).
+    """Move a grey square over a picture, and return the drops of the score (Zeiler and Fergus 2014, section 4.2).
 
     Args:
         score: see the module.
         image: (C, height, width).
-        size: side of the square in pixels; that of a patch, or a multiple.
+        size: side of the square in pixels, usually that of a patch or a multiple.
         stride: pixels between two positions; None: squares lie side by side. The last squares touch the edge.
-        fill: grey, as a number or (C,); 0 is the mean of normalised pictures.
+        fill: value of the square, a number or (C,); 0 is the mean of normalised pictures.
         batch: number of pictures that are computed at once.
     """
     height, width = image.shape[-2:]
@@ -207,7 +208,7 @@ def occlusion_map(
 
 
 def _starts(length: int, size: int, stride: int) -> list[int]:
-    """Return where squares begin along an edge: 0, stride, ..., and the last that fits."""
+    """Return the starts of squares along an edge: 0, stride, ..., and the last that fits."""
     last = max(length - size, 0)
     return [*range(0, last, stride), last]
 
@@ -215,7 +216,7 @@ def _starts(length: int, size: int, stride: int) -> list[int]:
 def _by_pixel(
     drops: np.ndarray, tops: Sequence[int], lefts: Sequence[int], size: int, shape: tuple[int, int]
 ) -> np.ndarray:
-    """Return the mean of the drops of the squares over each pixel; nan where there is none."""
+    """Return the mean drop over the squares that cover each pixel; nan where there is none."""
     sums, counts = np.zeros(shape), np.zeros(shape)
     for row, top in enumerate(tops):
         for column, left in enumerate(lefts):

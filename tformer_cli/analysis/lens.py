@@ -19,9 +19,9 @@ class Lens(NamedTuple):
     Attributes:
         top_tokens: ids of the most probable tokens, most probable first, (L, T, k), int64.
         top_probabilities: their probabilities, (L, T, k), float32.
-        tokens: the token that is followed at each position, (T,), int64.
-        probabilities: its probability in each layer, (L, T), float32.
-        ranks: its rank in each layer, (L, T), int64; 1: no token is more probable.
+        tokens: the token to follow through the layers at each position, (T,), int64.
+        probabilities: probability of this token in each layer, (L, T), float32.
+        ranks: rank of this token in each layer, (L, T), int64; 1: no token is more probable.
         divergences: KL divergence of each layer from the last, (L, T), float32, in nats; 0 in the last layer.
     """
 
@@ -39,20 +39,20 @@ def logit_lens(
 ) -> Lens:
     """Return what each layer would predict at each position (nostalgebraist 2020, "interpreting GPT: the logit lens").
 
-    With h_l the hidden state after layer l and p_l = softmax(logits(h_l)),
+    Let h_l be the hidden state after layer l, and p_l = softmax(logits(h_l)). Then
 
         divergence_l = KL(p_L || p_l) = sum_v p_L(v) (ln p_L(v) - ln p_l(v)).
 
-    The last layer is the output of the model. The probabilities of the vocabulary are computed for `chunk` positions
-    of one layer at a time: memory is about 3 x chunk x V numbers.
+    The last layer gives the output of the model. The probabilities of the vocabulary are computed for `chunk` positions
+    of one layer at a time, which needs memory for about 3 x chunk x V numbers.
 
     Args:
         states: hidden states after each layer, before the final normalisation, (L, T, D). The first may be the
             embedding.
         logits: the final normalisation and the output layer, (n, D) to (n, V).
         top: k, at most V.
-        tokens: the token to follow at each position, such as the one that came, (T,), int64; None: the prediction of
-            the last layer.
+        tokens: the token to follow at each position, such as the correct one, (T,), int64; None: the prediction of the
+            last layer.
         chunk: number of positions at a time.
     """
     parts = []
@@ -67,7 +67,7 @@ def logit_lens(
 def _lens_of(
     states: Tensor, logits: Callable[[Tensor], Tensor], top: int, tokens: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the fields of the lens for the positions of a chunk, (L, n, ...); those of `tokens`, (n,)."""
+    """Return the fields of the lens for the positions of a chunk, (L, n, ...); `tokens` is (n,)."""
     output = logits(states[-1]).float().log_softmax(-1)  # (n, V)
     ids = output.argmax(-1) if tokens is None else tokens.to(output.device)
     layers = []

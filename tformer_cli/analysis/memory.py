@@ -1,4 +1,4 @@
-"""Memory on a CPU: what a computation needs at its peak, and what is available."""
+"""Memory on a CPU: the peak of a computation, and the available memory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_memory(run: Callable[[], object]) -> int:
-    """Return by how many bytes the tensors of a computation exceed those before it, at its peak.
+    """Return the peak of the memory that tensors of a computation add, in bytes.
 
-    torch's profiler reports each allocation and release of tensors on the CPU, so that memory which the process holds
-    free does not hide them. Buffers within the kernels of libraries are not among them. The computation takes longer
-    than without the profiler.
+    torch's profiler reports each allocation and release of tensors on the CPU, so that free memory within the process
+    does not hide them. Buffers within kernels of libraries are not included. The computation takes longer than without
+    the profiler.
 
     Args:
         run: the computation; run it once before, so that weights and caches are not counted.
@@ -37,10 +37,10 @@ def peak_memory(run: Callable[[], object]) -> int:
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
-    """Return the bytes that a process may still use, in Linux; elsewhere None.
+    """Return the bytes that a process may still use, on Linux; None on other systems.
 
-    It is the smallest of the memory that is available without swapping (`MemAvailable`), and what the control groups
-    of the process leave (version 2: `memory.max` minus `memory.current`, to which files that can be dropped add).
+    It is the minimum of the memory that is available without swapping (`MemAvailable`) and of the memory that each
+    control group of the process leaves (version 2: `memory.max` minus `memory.current`, plus inactive cached files).
 
     Args:
         root: the root of the file system.

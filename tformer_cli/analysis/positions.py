@@ -1,6 +1,6 @@
 """Measurements on position vectors: similarities, the properties of Wang et al. 2021, and sinusoids as clocks.
 
-Positions are whole numbers: 0, 1, ... for tokens, rows and columns for patches. Drop the vector of [class] before.
+Positions are whole numbers: 0, 1, ... for tokens, rows and columns for patches. Drop the vector of [class] first.
 
 Shapes: N positions, D width of a vector, A axes of a position (1 for tokens, 2 for patches).
 """
@@ -31,8 +31,8 @@ def similarities(vectors: np.ndarray, *, cosine: bool = True) -> np.ndarray:
 def sinusoidal_similarity(distances: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
     """Return the dot product of two sinusoidal position vectors in closed form, p1 . p2 = sum_i cos(w_i (p1 - p2)).
 
-    It depends on the distance alone, and is symmetric in its sign (Wang et al. 2021). The vectors have
-    squared norm D / 2, so that the cosine is this sum divided by the number of frequencies.
+    It depends on the distance alone, and not on its sign (Wang et al. 2021). The vectors have the squared norm D / 2,
+    so that the cosine is this sum divided by the number of frequencies.
 
     Args:
         distances: p1 - p2, in positions; any shape.
@@ -60,7 +60,7 @@ def similarity_by_distance(proximity: np.ndarray, positions: np.ndarray | None =
         The distances that occur, in ascending order from 0, and the mean at each.
     """
     coordinates = _coordinates(positions, len(proximity))
-    squares = np.square(coordinates[:, None] - coordinates[None]).sum(-1)  # whole numbers: equal ones are equal
+    squares = np.square(coordinates[:, None] - coordinates[None]).sum(-1)  # whole numbers, compared exactly
     distances, group = np.unique(squares, return_inverse=True)
     sums = np.bincount(group.ravel(), np.asarray(proximity, np.float64).ravel())
     return np.sqrt(distances), sums / np.bincount(group.ravel())
@@ -69,15 +69,15 @@ def similarity_by_distance(proximity: np.ndarray, positions: np.ndarray | None =
 def monotonicity(proximity: np.ndarray, positions: np.ndarray | None = None, *, reach: int | None = None) -> float:
     """Return how often the nearer of two positions in the same direction is the more similar one.
 
-    Wang et al. (2021) call vectors monotonous if m > n <=> phi(x, x + m) < phi(x, x + n). The score is the
-    share of triples (x, y, z) with phi(x, z) < phi(x, y), where y lies between x and z: on each axis on the same side
-    of x as z and no farther, and y is neither. It is 1 for monotonous vectors and about 1/2 for random ones. The score
-    is derived from the definition; it is not one of the indicators of the paper's tables.
+    Wang et al. (2021) call vectors monotonous if m > n <=> phi(x, x + m) < phi(x, x + n). The score is the share of
+    triples (x, y, z) with phi(x, z) < phi(x, y), where y lies between x and z: y differs from both, and on each axis it
+    is on the same side of x as z and no farther away. The score is 1 for monotonous vectors and about 1/2 for random
+    ones. It is derived from the definition and is not one of the indicators of the paper's tables.
 
     Args:
         proximity: phi, (N, N).
         positions: (N, A); by default 0, 1, ..., N - 1.
-        reach: greatest distance on an axis that is compared, for local monotonicity; None: all.
+        reach: maximum distance on an axis to compare, for local monotonicity; None: all.
 
     Returns:
         0 to 1; nan without such triples (fewer than 3 positions).
@@ -99,13 +99,13 @@ def monotonicity(proximity: np.ndarray, positions: np.ndarray | None = None, *, 
 def translation_invariance(proximity: np.ndarray, positions: np.ndarray | None = None) -> float:
     """Return the share of the variance of the proximity that the displacement of two positions explains.
 
-    Wang et al. (2021) call vectors translation invariant if phi(x, x + m) is the same for all x. With
-    phi_m the mean at displacement m and phi_0 the mean of all, over pairs x != y, the score is
+    Wang et al. (2021) call vectors translation invariant if phi(x, x + m) is the same for all x. Over pairs x != y, let
+    phi_m be the mean at displacement m, and mu the mean of all. The score is
 
-        1 - sum (phi(x, y) - phi_{y - x})^2 / sum (phi(x, y) - phi_0)^2.
+        1 - sum (phi(x, y) - phi_{y - x})^2 / sum (phi(x, y) - mu)^2.
 
     It is 1 if phi depends on the displacement alone. The diagonal is left out, since each cosine of a vector with
-    itself is 1. The score is derived from the definition; it is not one of the indicators of the paper's tables.
+    itself is 1. The score is derived from the definition and is not one of the indicators of the paper's tables.
 
     Args:
         proximity: phi, (N, N).
@@ -132,14 +132,13 @@ def _share(residual: float, values: np.ndarray) -> float:
 def symmetry(proximity: np.ndarray) -> float:
     """Return the share of the variance of the proximity that is the same in both directions.
 
-    Wang et al. (2021) call vectors symmetric if phi(x, y) = phi(y, x). Over pairs x != y, with phi_0 their
-    mean, the score is
+    Wang et al. (2021) call vectors symmetric if phi(x, y) = phi(y, x). Over pairs x != y with the mean mu, the score is
 
-        1 - sum ((phi(x, y) - phi(y, x)) / 2)^2 / sum (phi(x, y) - phi_0)^2.
+        1 - sum ((phi(x, y) - phi(y, x)) / 2)^2 / sum (phi(x, y) - mu)^2.
 
-    It is 1 for every dot product and cosine. It has a meaning for the weights or scores of attention between positions,
-    which tell before from after if it is below 1; 0: what one direction has more than the mean, the other has less. The
-    score is derived from the definition; it is not one of the indicators of the paper's tables.
+    It is 1 for every dot product and cosine. It is informative for attention weights or scores between positions: below
+    1 they distinguish before from after. It is 0 if phi(x, y) - mu = -(phi(y, x) - mu) for all pairs. The score is
+    derived from the definition and is not one of the indicators of the paper's tables.
 
     Args:
         proximity: phi, (N, N).
@@ -156,10 +155,10 @@ class Clocks(NamedTuple):
     """The pairs (sin, cos) of position vectors as hands of clocks, one for each frequency.
 
     Attributes:
-        angles: of each hand at each position, (N, D / 2), in radians, -pi to pi.
-        lengths: of the hands, (N, D / 2); 1 for sinusoids.
+        angles: angle of each hand at each position, (N, D / 2), in radians, -pi to pi.
+        lengths: length of each hand at each position, (N, D / 2); 1 for sinusoids.
         frequencies: mean turn from one position to the next, (D / 2,), in radians per position, -pi to pi.
-        steadiness: 1 for a hand that turns by the same angle at each step, near 0 for one without a rhythm, (D / 2,).
+        steadiness: 1 for a hand that turns by the same angle at each step, near 0 for irregular turns, (D / 2,).
     """
 
     angles: np.ndarray
@@ -169,7 +168,7 @@ class Clocks(NamedTuple):
 
     @property
     def periods(self) -> np.ndarray:
-        """Positions in which each hand turns once, 2 pi / |w|, (D / 2,); infinite for a hand that stands still."""
+        """Number of positions per turn of each hand, 2 pi / |w|, (D / 2,); infinite for a hand that does not turn."""
         speeds = np.abs(self.frequencies)
         return np.divide(2 * np.pi, speeds, out=np.full_like(speeds, np.inf), where=speeds > 0)
 
@@ -177,13 +176,13 @@ class Clocks(NamedTuple):
 def clocks(vectors: np.ndarray) -> Clocks:
     """Return position vectors as clocks: dimensions 2i and 2i + 1 are the sine and the cosine of an angle.
 
-    With z_p = cos + i sin of one pair at position p, its frequency is the argument of r = sum_p z_{p+1} conj(z_p), and
-    its steadiness |r| / sum_p |z_{p+1}| |z_p|. For the sinusoids of Vaswani et al. (2017, section 3.5), and for those
-    of learned frequencies (Wang et al. 2021), the angles are w_i p. Learned tables are no clocks: their lengths and
-    steadiness show it. Of vectors of a grid pass the half of the rows and that of the columns on their own.
+    Let z_p = cos + i sin of one pair at position p. Its frequency is the argument of r = sum_p z_{p+1} conj(z_p), and
+    its steadiness |r| / sum_p |z_{p+1}| |z_p|. For sinusoids with fixed frequencies (Vaswani et al. 2017, section 3.5)
+    or learned ones (Wang et al. 2021), the angles are w_i p. Learned tables are not clocks, which lengths and
+    steadiness show. For vectors of a grid, pass the halves for rows and for columns separately.
 
     Args:
-        vectors: of positions 0, 1, ..., (N, D), N at least 2, D even.
+        vectors: vectors of positions 0, 1, ..., (N, D), with N at least 2 and D even.
 
     Raises:
         ValueError: if D is odd.

@@ -1,7 +1,7 @@
 """Measured speed, and the largest batch that runs.
 
-On a GPU a batch that needs too much memory fails, so that the largest one is found by trying. On a CPU the system ends
-the process instead; the largest batch is therefore extrapolated from the memory of small ones.
+On a GPU a batch that needs too much memory fails, so that the largest one is found by trying. On a CPU the system would
+end the process; the largest batch is therefore extrapolated from the memory of small ones.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def throughput(
     to other programs that interrupt one of them; the range shows how much they vary.
 
     Args:
-        run: the computation, whose inputs are ready.
+        run: the computation; its inputs are ready.
         examples: number of examples that it computes.
-        repeats: greatest number of measured repeats.
-        warm_up: number of runs before.
+        repeats: maximum number of measured repeats.
+        warm_up: number of runs before the measured ones.
         seconds: time after which no further repeat begins; at least one is measured.
-        synchronize: waits for the device, such as `torch.cuda.synchronize`; without it the time on a GPU is that of
-            starting the work.
+        synchronize: function that waits for the device, such as `torch.cuda.synchronize`; without it, only the start of
+            the work on a GPU is measured.
         clock: a clock.
     """
     start = clock()
@@ -79,9 +79,9 @@ class Largest(NamedTuple):
 
     Attributes:
         batch: number of examples; 0: not even one runs.
-        bound: why no larger one: `memory` (a larger one failed), `estimated memory` (extrapolated, not tried),
-            `limit` (the limit that was given), `time` (no time was left to try a larger one).
-        bytes_per_example: by how much peak memory grows with each example; None if it was not measured.
+        bound: reason why it is not larger: `memory` (a larger one failed), `estimated memory` (extrapolated, not
+            tried), `limit` (the given limit), `time` (no time was left to try a larger one).
+        bytes_per_example: growth of the peak memory with each example; None if it was not measured.
     """
 
     batch: int
@@ -93,13 +93,13 @@ def largest_batch(run: Callable[[int], object], *, device: torch.device, limit: 
     """Return the largest batch that runs on a device: tried on a GPU, extrapolated on a CPU.
 
     Args:
-        run: the computation, of the batch size.
+        run: the computation as a function of the batch size.
         device: the device that it runs on.
         limit: largest batch to consider.
-        seconds: time for all runs, roughly.
+        seconds: approximate time for all runs.
 
     Raises:
-        ValueError: if the available memory of a CPU is not known (it is in Linux).
+        ValueError: if the available memory of a CPU is not known; it is known on Linux.
     """
     if device.type != "cpu":
         return tried_batch(run, limit=limit, seconds=seconds)
@@ -110,7 +110,7 @@ def largest_batch(run: Callable[[int], object], *, device: torch.device, limit: 
 
 
 def _runs(run: Callable[[int], object], batch: int) -> bool:
-    """Return whether a batch runs; False if memory is exhausted, and other errors are raised."""
+    """Return whether a batch runs: False if memory is exhausted. Other errors are raised."""
     try:
         run(batch)
         if torch.cuda.is_available():
@@ -121,7 +121,7 @@ def _runs(run: Callable[[int], object], batch: int) -> bool:
     except RuntimeError as error:  # torch.OutOfMemoryError is one
         if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error).lower():
             raise
-    # The error, which has ended here, referred to the tensors of the failed run.
+    # The handled error no longer refers to the tensors of the failed run.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -139,9 +139,9 @@ def tried_batch(
     """Return the largest batch that runs without exhausting memory, by doubling, then bisection.
 
     Args:
-        run: the computation, of the batch size.
+        run: the computation as a function of the batch size.
         limit: largest batch to try.
-        seconds: no run begins that would end later, if its time is proportional to its batch.
+        seconds: a run begins only if it is expected to end within this time; time is assumed proportional to the batch.
         tolerance: the search ends when the smallest batch that failed is larger by no more than this share.
         clock: a clock.
     """
@@ -173,17 +173,17 @@ def extrapolated_batch(
 ) -> Largest:
     """Return the largest batch whose tensors fit into memory, extrapolated from the growth of the peak.
 
-    Batches are doubled until they need a sixteenth of the memory or time is short. With peaks m1 and m2 of the last
-    two batches b1 and b2, growth is g = (m2 - m1) / (b2 - b1), and a batch of b needs m2 + g (b - b2). No batch that
-    comes near the limit is run; this is an estimate, which is wrong where memory does not grow in proportion.
+    Batches are doubled until they need a sixteenth of the memory or time is short. If the last two batches b1 and b2
+    have peaks m1 and m2, growth is g = (m2 - m1) / (b2 - b1), and a batch b needs m2 + g (b - b2). No batch near the
+    limit of memory is run. The estimate is wrong if memory does not grow linearly.
 
     Args:
-        run: the computation, of the batch size.
+        run: the computation as a function of the batch size.
         available: bytes that may be used.
         limit: largest batch to consider; if it is reached, no extrapolation is needed.
-        seconds: no run begins that would end later, if its time is proportional to its batch.
+        seconds: a run begins only if it is expected to end within this time; time is assumed proportional to the batch.
         share: share of `available` that the batch may use.
-        peak: measures the peak of a computation in bytes.
+        peak: function that measures the peak of a computation in bytes.
         clock: a clock.
     """
     end, budget = clock() + seconds, share * available

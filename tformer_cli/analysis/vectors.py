@@ -1,6 +1,6 @@
 """Measurements on vectors of tokens: similarity, neighbours, a map, and how contextual they are.
 
-A contextual vector is a hidden state of one occurrence of a token; a static vector is its row of the embedding.
+A contextual vector is the hidden state of one occurrence of a token; a static vector is the token's embedding.
 
 Shapes: N vectors, M candidates, D width, L layers, n occurrences.
 """
@@ -39,8 +39,8 @@ class Neighbours(NamedTuple):
     """The candidates nearest to a vector.
 
     Attributes:
-        indices: of the candidates, nearest first, (k,), int64.
-        similarities: their cosines, (k,), -1 to 1.
+        indices: indices of the candidates, nearest first, (k,), int64.
+        similarities: cosines of the candidates, (k,), -1 to 1.
     """
 
     indices: np.ndarray
@@ -67,7 +67,7 @@ def neighbours(vector: np.ndarray, candidates: np.ndarray, count: int, *, exclud
 def static_similarity(static: np.ndarray, contextual: np.ndarray) -> np.ndarray:
     """Return the cosine of each occurrence with the static vector of its token, after each layer.
 
-    A model that adds positions to its embeddings is below 1 before its first layer, too.
+    If a model adds positions to its embeddings, the cosine is below 1 even before the first layer.
 
     Args:
         static: rows of the embedding, (N, D).
@@ -103,8 +103,8 @@ def self_similarity(occurrences: np.ndarray) -> float:
 def anisotropy(vectors: np.ndarray, words: np.ndarray) -> float:
     """Return the mean cosine of occurrences of different words, the baseline of Ethayarajh (2019, section 3.4).
 
-    It is 0 if vectors point in all directions alike. The paper estimates it from a sample of occurrences; here it is
-    the mean over all pairs of the vectors that are passed.
+    It is 0 if the directions of vectors are uniformly distributed. The paper estimates it from a sample of occurrences;
+    here it is the mean over all pairs of the given vectors.
 
     Args:
         vectors: occurrences of many words in one layer, (N, D).
@@ -126,8 +126,8 @@ def anisotropy(vectors: np.ndarray, words: np.ndarray) -> float:
 def adjusted_self_similarity(occurrences: np.ndarray, baseline: float) -> float:
     """Return the self-similarity of a word minus the anisotropy of its layer (Ethayarajh 2019, section 3.4).
 
-    Vectors of a layer that all lie in a narrow cone are similar to each other whatever the word. The difference shows
-    how much more similar the occurrences of one word are.
+    If all vectors of a layer lie in a narrow cone, they are similar whatever the word. The difference shows how much
+    more similar the occurrences of one word are.
 
     Args:
         occurrences: vectors of one word in one layer, (n, D).
@@ -141,7 +141,7 @@ class Map(NamedTuple):
 
     Attributes:
         points: (N, k).
-        explained: share of the variance along each axis, (k,), 0 to 1. The rest is not to be seen on the map.
+        explained: share of the variance along each axis, (k,), 0 to 1; the map does not show the rest.
     """
 
     points: np.ndarray
@@ -151,10 +151,10 @@ class Map(NamedTuple):
 def principal_map(vectors: np.ndarray, count: int = 2) -> Map:
     """Return the coordinates of vectors along their first principal components, for a map.
 
-    The map is a linear projection: it has no random start and no setting, so that the same vectors have the same map,
-    distances on it are never larger than those of the vectors, and `explained` states what it leaves out. t-SNE and
-    UMAP have none of these properties: they arrange points by random initial values and by a chosen number of
-    neighbours, show clusters in noise, and the distances between clusters and their sizes have no meaning.
+    The map is a linear projection without random initial values or settings, so that the same vectors give the same
+    map. Distances on it are never larger than between the vectors, and `explained` states what it leaves out. t-SNE and
+    UMAP have none of these properties: their maps depend on random initial values and a chosen number of neighbours,
+    can show clusters in noise, and have distances and sizes of clusters without a meaning.
 
     Args:
         vectors: (N, D).
