@@ -14,7 +14,7 @@ from tformer_cli.models.token_heads import MaskedLanguageModel
 
 
 class MaskedTokensEvaluator(Evaluator[MaskedLanguageModel, MaskedBatch]):
-    """Loss, perplexity and accuracy at masked tokens; with sentence pairs also loss and accuracy of their order."""
+    """Loss, perplexity and accuracy at masked tokens; for sentence pairs, also next-sentence loss and accuracy."""
 
     lower_is_better = frozenset({"loss", "perplexity", "mlm_loss", "nsp_loss"})
     scores_examples = False

@@ -32,7 +32,7 @@ class ReferenceScores:
         return [("note", words.note)] if words.note else []
 
     def tokenization(self, split: str) -> Tokenization:
-        """Return how BLEU and TER divide texts into words, by all references of a split even if only some are scored."""
+        """Return how BLEU and TER divide texts into words, which all references decide even if only some are scored."""
         return self._divided(self.data.references(split))
 
     def scorer(self, split: str) -> str:

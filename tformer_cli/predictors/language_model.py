@@ -143,7 +143,7 @@ class LanguageModelPredictor(TextPredictor[Any]):
         """Return the tokens of a prompt after an end-of-document token, as at the beginning of a document.
 
         By `on_long`, a prompt that leaves no room for an output is an error, is skipped, or loses its beginning. In the
-        last case `decode.max_length` tokens, at most half of the context, remain for the output.
+        last case `decode.max_length` tokens remain for the output, or half of the context if that is less or not set.
         """
         context, ids = self.config.model.max_length, self.tokenizer.encode(prompt)
         if len(ids) + 1 < context:
