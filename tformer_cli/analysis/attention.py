@@ -134,7 +134,7 @@ class Pattern(NamedTuple):
 
 
 OFFSETS = {"previous token": -1, "same token": 0, "next token": 1}
-"""Position of the key minus that of the query, by the name of the pattern."""
+"""Position of the key minus position of the query, by the name of the pattern."""
 
 
 def offset_share(weights: np.ndarray, offset: int) -> np.ndarray:
@@ -144,7 +144,7 @@ def offset_share(weights: np.ndarray, offset: int) -> np.ndarray:
 
     Args:
         weights: (H, Q, K).
-        offset: position of the key minus that of the query.
+        offset: position of the key minus position of the query.
 
     Returns:
         (H,), from 0 to 1.

@@ -11,7 +11,7 @@ weights and outputs. The sums over i and j need no loop over pairs:
 
     sum_ij <x_i, x_j> = |sum_i x_i|^2.
 
-The tensors are those that `nn.taps` records. All functions are differentiable and compute in float32.
+`nn.taps` records the tensors. All functions are differentiable and compute in float32.
 
 Shapes: B batch, H heads, Q queries, K keys, T positions (of queries or keys), W head width.
 """

@@ -26,7 +26,7 @@ Score = Callable[[Tensor], Tensor]
 def _gradients(score: Score, inputs: Tensor) -> Tensor:
     """Return the gradient of the score of each input with respect to it, (B, ...).
 
-    The gradients of cuDNN's recurrent layers need training mode; those of PyTorch itself do not.
+    The gradients of cuDNN's recurrent layers need training mode; PyTorch's own implementation does not.
     """
     recurrent = inputs.dim() == 3  # (B, T, D); the convolutions of pictures are much faster with cuDNN
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext():

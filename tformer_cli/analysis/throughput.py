@@ -171,7 +171,7 @@ def extrapolated_batch(
     peak: Callable[[Callable[[], object]], int] = peak_memory,
     clock: Clock = time.monotonic,
 ) -> Largest:
-    """Return the largest batch whose tensors fit into memory, extrapolated from the growth of the peak.
+    """Return the largest batch that fits into memory, extrapolated from the growth of the peak.
 
     Batches are doubled until they need a sixteenth of the memory or time is short. If the last two batches b1 and b2
     have peaks m1 and m2, growth is g = (m2 - m1) / (b2 - b1), and a batch b needs m2 + g (b - b2). No batch near the

@@ -146,7 +146,7 @@ class Tokens:
 
     @staticmethod
     def _needed(missing: dict[int, list[list[Node]]]) -> int:
-        """Return the number of keys per sentence: at each depth that of the sentence with the most nodes."""
+        """Return the number of keys to add per sentence: the sum over depths of the maximum number of nodes."""
         return sum(max(map(len, groups)) for groups in missing.values())
 
     @torch.inference_mode()

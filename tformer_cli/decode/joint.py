@@ -1,6 +1,6 @@
 """CTC as a scorer of beam search: joint CTC/attention decoding (Hori et al. 2017; Watanabe et al. 2017, section IV-C).
 
-Let psi(g) be the probability of all alignments whose output starts with the prefix g. Let gamma_n(g, t) and
+Let psi(g) be the probability of all alignments with an output that starts with the prefix g. Let gamma_n(g, t) and
 gamma_b(g, t) be the probabilities that the output of the first t frames is exactly g and that their alignment ends in
 the last token of g or in a blank, respectively. Then
 

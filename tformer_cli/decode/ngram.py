@@ -23,7 +23,7 @@ BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 MISSING_LOG10 = -100.0
 """Log10 probability of unknown words if the file has no <unk>: very low, but not minus infinity."""
 SPACES = ("<space>", "<SPACE>", "\u2581", "|", "_")
-"""Symbols of a space in files whose words are characters."""
+"""Symbols of a space in files with characters as words."""
 
 Context = tuple[int, ...]
 """Numbers of the previous words, the last at the end; at most order - 1."""

@@ -227,7 +227,7 @@ class _Search(Generic[S]):
         return self.results
 
     def _mask(self) -> Mask:
-        """Return the mask of cached keys that each hypothesis attends to: those of its ancestors and of itself."""
+        """Return the mask of cached keys that each hypothesis attends to: its ancestors' keys and its own."""
         if self.beams == 1:
             return EVERYTHING
         batch, rows = self.tokens.shape
@@ -301,7 +301,7 @@ class _Search(Generic[S]):
         return self.so_far.gather(1, parents) + chosen.view(parents.shape), parents, tokens
 
     def _advance(self, step: int, log_probability: Tensor, parents: Tensor, tokens: Tensor) -> None:
-        """Reorder the hypotheses, append their new tokens, and collect those that end."""
+        """Reorder the hypotheses, append their new tokens, and collect ended ones."""
         if self.beams > 1:
             base = torch.arange(len(self.sentences), device=self.device)[:, None] * self.tokens.shape[1]
             flat = (base + parents).flatten()
@@ -338,7 +338,7 @@ class _Search(Generic[S]):
                 self.worst[index] = results[-1].score
 
     def _drop(self, step: int) -> None:
-        """End the search of sentences whose results are final; remove them from the batch if they are numerous."""
+        """End the search of sentences with final results; remove them from the batch if they are numerous."""
         best = self.so_far.amax(1).double() * self.weight
         alpha, length = (
             self.config.length_penalty,

@@ -19,7 +19,7 @@ from tformer_cli.nn.int8 import Int8Linear
 BLOCK = 16
 """Logits per block. Larger blocks have fewer maxima to rank and more logits to read again."""
 CACHED_LOGITS = 1 << 18
-"""Logits whose exponentials are summed at once: 1 MB, about the second-level cache of a core."""
+"""Number of logits to exponentiate and sum at once: 1 MB, about the second-level cache of a core."""
 
 
 class Head:
@@ -211,8 +211,8 @@ def draw(logits: Tensor, uniform: Tensor, *, temperature: float = 1.0, top_k: in
     """Draw a token for each row by inverting the cumulative distribution function.
 
     The logits are divided by the temperature. Then only the `top_k` largest are kept (Fan et al. 2018), and of these
-    only the smallest set of the most probable tokens whose probability reaches `top_p` (Holtzman et al. 2020). The most
-    probable token is always kept.
+    only the smallest set of most probable tokens with a total probability of at least `top_p` (Holtzman et al. 2020).
+    The most probable token is always kept.
 
     Args:
         logits: (N, V); tokens with minus infinity are never drawn.

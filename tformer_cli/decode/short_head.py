@@ -44,7 +44,7 @@ class ShortHead(Head):
         weight, bias = output
         self.tokens, real = (part.to(weight.device) for part in allowed)
         self.forbidden, self.quantized = torch.isin(self.tokens, forbidden), None
-        self.columns: Tensor | None = None  # (B, U), of each sentence's tokens among those of all shortlists
+        self.columns: Tensor | None = None  # (B, U), indices of each sentence's tokens in the union of all shortlists
         shared = self._shared_weight(weight) if rows == len(self.tokens) else None
         self.weight = weight[self.tokens].transpose(1, 2) if shared is None else shared  # (B, D, U), or of all
         chosen = weight.new_zeros(()) if bias is None else bias[self.tokens]

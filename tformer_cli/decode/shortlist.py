@@ -64,7 +64,7 @@ class Shortlist:
         """
         size = int(max(self.translations.max(initial=0), self.frequent.max(initial=0), *always)) + 1
         size = max(size, len(self.translations)) if joint else size
-        chosen = np.zeros((len(sources), size + 1), bool)  # the last column is that of -1
+        chosen = np.zeros((len(sources), size + 1), bool)  # index -1 sets the last column
         chosen[:, self.frequent] = chosen[:, list(always)] = True
         for row, source in zip(chosen, sources, strict=True):
             row[self.translations[source].ravel()] = True

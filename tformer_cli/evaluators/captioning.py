@@ -28,7 +28,7 @@ class CaptioningEvaluator(TextGenerationEvaluator):
     Args:
         objective: teacher forcing.
         predictor: generates the captions that are scored.
-        inspector: inspector whose examples are drawn.
+        inspector: inspector that provides the examples for pictures.
     """
 
     data: CaptionedImages

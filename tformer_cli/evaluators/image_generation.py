@@ -127,7 +127,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
     Args:
         objective: the discriminator's objective.
         predictor: generates images for figures.
-        inspector: inspector whose examples are drawn.
+        inspector: inspector that provides the examples for pictures.
 
     Attributes:
         classifier: the classifier that `evaluation.classifier` names; None: only pixels are compared.

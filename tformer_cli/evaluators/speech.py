@@ -44,7 +44,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
     Args:
         objective: CTC, alone or with an attention decoder.
         predictor: transcribes the utterances that are scored.
-        inspector: inspector whose examples are drawn.
+        inspector: inspector that provides the examples for pictures.
     """
 
     metric = "wer"

@@ -27,7 +27,7 @@ class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
     Args:
         objective: next-token prediction on sentence pairs.
         predictor: predictor that decodes the translations.
-        inspector: inspector whose examples are drawn.
+        inspector: inspector that provides the examples for pictures.
     """
 
     groups = {"length": ("source",)}

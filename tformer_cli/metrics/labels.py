@@ -45,8 +45,8 @@ def labels_scores(
         thorough: whether to add a table with a row for each label.
 
     Returns:
-        Scores and tables. Accuracy and F1 are from 0 to 100, Matthews' coefficient from -1 to 1. With two labels F1 is
-        that of the second; with more it is the mean over labels.
+        Scores and tables. Accuracy and F1 are from 0 to 100, Matthews' coefficient from -1 to 1. With two labels, F1 is
+        the second label's; with more, it is the mean over labels.
     """
     metrics = library("sklearn.metrics", "scikit-learn")
 

@@ -196,7 +196,7 @@ def translation_statistic(
         return None
     scorer = _scorer(metric, divided, _is_short(references, divided))
     outputs, answers = (_scored_texts(metric, divided, side) for side in (hypotheses, references))
-    counts = np.array(scorer._extract_corpus_statistics(outputs, [answers]))  # (N, counts), whose sums give the score
+    counts = np.array(scorer._extract_corpus_statistics(outputs, [answers]))  # (N, counts); their sums give the score
     return lambda rows: scorer._compute_score_from_stats(counts[rows].sum(0).tolist()).score
 
 

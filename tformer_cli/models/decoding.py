@@ -117,7 +117,7 @@ class DecoderState:
         """Drop all but the given sentences, (B',) int64."""
         for cache in self.caches:
             cache.keep(sentences)
-        if self.memory is not None:  # the memory layout of k stays that of `for_products`
+        if self.memory is not None:  # k keeps the memory layout of `for_products`
             self.memory = [
                 (k[sentences] if k.stride(-1) == 1 else k.mT[sentences].mT, v[sentences]) for k, v in self.memory
             ]

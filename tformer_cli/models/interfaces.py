@@ -98,7 +98,7 @@ class TokenEncoder(Protocol):
 
     config: ModelConfig
     embedding: nn.Embedding
-    """Token embedding, (V, D), whose weights are also the output weights of masked language models."""
+    """Token embedding, (V, D); masked language models also use its weights as output weights."""
 
     @property
     def width(self) -> int:

@@ -107,7 +107,7 @@ class LayerStates:
 
 
 def with_hypothesis_axis(states: States) -> States:
-    """Return states (B, D) as those of one hypothesis of each sentence, (B, 1, D)."""
+    """Return states (B, D) with an axis for a single hypothesis of each sentence, (B, 1, D)."""
     return [tuple(part[:, None] for part in layer) for layer in states]
 
 

@@ -339,7 +339,7 @@ class Attention(Tappable):
     ) -> Tensor:
         """Return softmax(QK^T / sqrt(K) + bias) V, (B, H, T, K), computed by the backend that `nn.backend` selects.
 
-        A layer whose weights are tapped computes them explicitly, since the fused kernel does not return them.
+        If weights are tapped, the layer computes them explicitly, since the fused kernel does not return them.
         """
         rate = self.dropout if self.training else 0.0
         # For the few queries of a decoding step on a CPU the fused kernel is slower.

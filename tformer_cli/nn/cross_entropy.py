@@ -48,7 +48,7 @@ def _new_gradients(
 def _accumulate(
     gradient_weight: Tensor | None, gradient_bias: Tensor | None, logit_gradient: Tensor, h: Tensor
 ) -> None:
-    """Add the gradients of weight and bias, given those of the logits, (n, V), and the hidden states, (n, D)."""
+    """Add the gradients of weight and bias, given the gradient of the logits, (n, V), and hidden states, (n, D)."""
     if gradient_bias is not None:
         gradient_bias += logit_gradient.sum(0)
     if gradient_weight is not None:

@@ -169,7 +169,7 @@ def resized(table: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def fitted(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights with the tables over grids resized to those of a model.
+    """Return weights with tables over grids resized to the grid of a model.
 
     Args:
         model: model, which may contain `GridPositions` and `GridBias`.

@@ -59,7 +59,7 @@ def sinusoidal_table(length: int, dim: int) -> Tensor:
 
 
 def index_vectors(positions: Tensor, dim: int) -> Tensor:
-    """Return vectors whose components are all the number of the position: (T,) int64 to (T, D), float32.
+    """Return vectors with the position's number in every component: (T,) int64 to (T, D), float32.
 
     They are a baseline for experiments. The numbers are not bounded, so that far positions outweigh the embeddings.
     Added to the embeddings of a pre-norm model, they have no effect in evaluation or without dropout: layer
@@ -70,7 +70,7 @@ def index_vectors(positions: Tensor, dim: int) -> Tensor:
 
 
 class PositionVectors(nn.Module):
-    """Base class of absolute schemes, whose vectors are added to the token embeddings or concatenated with them."""
+    """Base class of absolute schemes; their vectors are added to the embeddings or concatenated with them."""
 
     def __init__(self, scheme: Positions, combine: Combine, dim: int) -> None:
         super().__init__()

@@ -69,7 +69,7 @@ class Objective(Generic[M, B]):
         self.data, self.label_smoothing = data, label_smoothing
 
     def outputs(self, model: M, batch: B) -> Any:
-        """Return the outputs of the model for a batch; by default those of its forward pass."""
+        """Return the outputs of the model for a batch; by default the result of its forward pass."""
         return model(*self.data.inputs(batch, training=model.training))
 
     def loss(self, model: M, outputs: Any, batch: B) -> Loss:
@@ -118,7 +118,7 @@ class Objective(Generic[M, B]):
     # --- label smoothing ---
 
     def smoothing(self, model: nn.Module) -> float:
-        """Return the label smoothing: that of the settings in training, 0 in evaluation."""
+        """Return the label smoothing: the configured value in training, 0 in evaluation."""
         return self.label_smoothing if model.training else 0.0
 
 

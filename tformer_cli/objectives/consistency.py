@@ -8,7 +8,7 @@ The gradient passes through both sides. Half of L is minimised, so that the cros
 loss is comparable with that of training without R-Drop. alpha = 5 corresponds to 2.5 in code that minimises the mean of
 the cross-entropies plus alpha times the mean of the divergences.
 
-CR-CTC (Yao et al. 2025, section 3.2) computes two augmented views of a batch, whose outputs of CTC are p and q:
+CR-CTC (Yao et al. 2025, section 3.2) computes the CTC outputs p and q of two augmented views of a batch:
 
     L = 1/2 [L_ctc(p) + L_ctc(q)] + alpha/2 sum_t [KL(sg(q_t) || p_t) + KL(sg(p_t) || q_t)]
 

@@ -41,7 +41,7 @@ class PatchPredictions:
 
 
 class MaskedPatches(Objective[MaskedPatchModel, ImageBatch]):
-    """Cross-entropy of the colours of masked patches; the settings are those of the data's configuration."""
+    """Cross-entropy of the colours of masked patches; settings are read from the data's configuration."""
 
     def outputs(self, model: MaskedPatchModel, batch: ImageBatch) -> PatchPredictions:
         """Return the predictions for the patches that `masks` selects."""

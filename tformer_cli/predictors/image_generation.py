@@ -88,7 +88,7 @@ class ImageGenerationPredictor(Predictor):
         return self.data.images.visible(images)
 
     def _number(self, label: str, index: int) -> int:
-        """Return the number of a label; "" is that of `index` if the labels take turns.
+        """Return the number of a label; for "" the label whose turn it is at `index`.
 
         Raises:
             ConfigError: if there is no such label.

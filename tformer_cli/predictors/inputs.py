@@ -122,7 +122,7 @@ def readable(
 
 
 def merged(items: Iterable[Answer[Value]], answers: Iterable[Prediction]) -> Iterator[Prediction]:
-    """Yield the predictions of all items in order; `answers` contains those of the `Readable` items."""
+    """Yield the predictions of all items in order; `answers` are the predictions of the `Readable` items."""
     waiting = iter(answers)
     for item in items:
         if isinstance(item, Prediction):

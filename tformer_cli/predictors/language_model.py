@@ -116,7 +116,7 @@ class LanguageModelPredictor(TextPredictor[Any]):
             model: in evaluation mode.
             prompts: their tokens.
             numbers: numbers of the inputs, which determine what is sampled.
-            max_tokens: maximum number of generated tokens; 0: that of the settings.
+            max_tokens: maximum number of generated tokens; 0: the limit of the settings.
             on_token: see `search`.
         """
         decode, tokenizer = self.config.decode, self.tokenizer
@@ -162,6 +162,6 @@ class LanguageModelPredictor(TextPredictor[Any]):
         return decode.batch or max(1, min(batch_sentences(decode), BATCH_CACHE_BYTES // cache_bytes))
 
     def _limit(self, length: int, max_tokens: int = 0) -> int:
-        """Return the maximum number of tokens after `length`: `max_tokens` or that of the settings, within the room."""
+        """Return the maximum number of tokens after `length`: `max_tokens` or the settings' limit, within the room."""
         room = self.config.model.max_length - length
         return min(max_tokens or self.config.decode.max_length or room, room)

@@ -24,7 +24,7 @@ from tformer_cli.data.speech.stored_features import read_features
 from tformer_cli.predictors.base import Prediction
 
 READ_TOGETHER = 64
-"""Number of recordings that are read before those of similar lengths are computed together."""
+"""Number of recordings that are read together; of these, recordings of similar lengths form batches."""
 
 
 MOST_PIECES = 1 << 20

@@ -305,7 +305,7 @@ UNREADABLE = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]")
 
 
 def _text_of_bytes(piece: str) -> str:
-    """Return the name of a piece whose letters are bytes; a piece with other letters is its own name."""
+    """Return the readable name of a piece that writes bytes as letters; other pieces are returned unchanged."""
     if not BYTES.keys() >= set(piece):
         return piece
     text = bytes(BYTES[letter] for letter in piece).decode("utf-8", "surrogateescape")  # invalid byte b: U+DC00 + b

@@ -19,7 +19,7 @@ UNIGRAM, BPE = 1, 2  # trainer_spec.model_type
 NORMAL, USER_DEFINED, BYTE = 1, 4, 6  # type of a piece
 
 CACHED_WORDS = 1 << 16
-"""Number of words whose lattices (about 3 kB) or merges are cached."""
+"""Number of words to cache lattices (about 3 kB each) or merges of."""
 CACHED_CHARACTERS = 32
 """Maximum length of cached words; longer ones rarely occur again, and have large lattices."""
 UNKNOWN_PENALTY = 10.0
@@ -165,7 +165,7 @@ class BPESegmenter(Segmenter):
 
         Args:
             word: the word.
-            made: merges that are applied first, as the positions of their left pieces; further ones are appended.
+            made: merges that are applied first, as the positions of their left pieces; new merges are appended.
             p: probability with which a merge is dropped.
             random: the only source of randomness.
             dropped: number of the best merges that are already dropped in the first step.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PAD_ID, UNK_ID, BOS_ID, EOS_ID = range(4)  # of all models that are trained here
 RESERVED = "\u2585"  # the trainer skips lines that contain this character
 LINE_CHARACTERS = 4096  # longer lines are divided for training; SentencePiece would skip lines over a limit
-COUNTED_LINES = 100_000  # lines whose characters are counted
+COUNTED_LINES = 100_000  # number of lines in which characters are counted
 
 
 class VocabularySizeError(ConfigError):

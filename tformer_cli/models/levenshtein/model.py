@@ -39,7 +39,7 @@ class Pass(NamedTuple):
     states: Tensor
 
     def equal(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Return whether each sequence (B, T') equals that of this pass, (B,) bool."""
+        """Return whether each sequence (B, T') equals the input of this pass, (B,) bool."""
         width = min(tokens.shape[1], self.tokens.shape[1])
         return (lengths == self.lengths) & (tokens[:, :width] == self.tokens[:, :width]).all(1)
 

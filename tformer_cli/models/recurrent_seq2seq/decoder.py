@@ -170,7 +170,7 @@ class StateBridge(nn.Module):
         self.project = nn.ModuleList(nn.Linear(config.memory_width, config.dim) for _ in range(count))
 
     def forward(self, final: Tensor) -> States:
-        """Return the states (B, D) of all layers, given those of the encoder (B, L, P, M)."""
+        """Return the states (B, D) of all layers, given the encoder's final states (B, L, P, M)."""
         states = States()
         for layer in range(self.depth):
             parts = final[:, layer if self.same_depth else -1].unbind(1)

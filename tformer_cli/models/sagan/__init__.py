@@ -36,7 +36,7 @@ class SAGANConfig(ModelConfig):
     )
 
     def check(self) -> None:
-        """Refuse nets without blocks, more halvings than blocks, and self-attention after a missing block.
+        """Refuse networks without blocks, more halvings than blocks, and self-attention after a missing block.
 
         Raises:
             ConfigError: naming the setting and a valid value.

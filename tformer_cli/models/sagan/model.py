@@ -1,11 +1,11 @@
 """The generator and the discriminator of SAGAN (Zhang et al. 2019): residual blocks with self-attention.
 
-The blocks are those of Miyato et al. (2018, appendix B). The generator normalises with a gain and a shift of each label
-(Dumoulin et al. 2017), the discriminator reads labels by projection (Miyato and Koyama 2018, eq. 4):
+The blocks follow Miyato et al. (2018, appendix B). The generator normalises with a gain and a shift for each label
+(Dumoulin et al. 2017). The discriminator uses labels by projection (Miyato and Koyama 2018, eq. 4):
 
     D(x, y) = w^T phi(x) + b + y^T V phi(x),   phi: sum over all cells
 
-Shapes: B images, C channels, h and w height and width of a map, H and W those of images, Z width of the noise.
+Shapes: B images, C channels, h and w height and width of a map, H and W of an image, Z width of the noise.
 """
 
 from __future__ import annotations
@@ -279,5 +279,5 @@ class SAGAN(nn.Module):
 
 
 def build(config: SAGANConfig, sizes: Sizes) -> SAGAN:
-    """Return both nets for the images and labels of the data."""
+    """Return both networks for the images and labels of the data."""
     return SAGAN(config, sizes)
