@@ -165,10 +165,18 @@ def all_items() -> list[Item]:
 
 
 def _recurrent() -> Item:
-    """Return the item on a recurrent encoder-decoder, whose peer is a plain loop in tformer's environment."""
+    """Return the item on a recurrent encoder-decoder, whose peer is a plain loop in the faster of two precisions."""
     peers = [
-        Program(f"plain torch, {name}", "ours", "peers/torch_recurrent.py", {"packed": packed}, goal)
+        Program(
+            f"plain torch, {name}, {precision}",
+            "ours",
+            "peers/torch_recurrent.py",
+            {"packed": packed, "precision": precision},
+            goal,
+            choice=name,
+        )
         for name, packed, goal in (("packed sequences", True, 1.0), ("padding is read", False, 0.9))
+        for precision in ("bf16", "fp32")
     ]
     return _training(
         "recurrent",

@@ -94,8 +94,9 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     model = Translator(shape["vocab_size"], shape["dim"], shape["dropout"], packed=job["packed"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=job["learning_rate"], weight_decay=0.0, fused=True)
     for source, lengths, inputs, targets in batches(Pairs.load(job["data"], "train"), job["batch_tokens"], job["seed"]):
-        logits = model(source, lengths, inputs)
-        loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
+        with torch.autocast("cpu", torch.bfloat16, enabled=job["precision"] == "bf16"):
+            logits = model(source, lengths, inputs)
+            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -109,7 +110,7 @@ def main() -> None:
     """Run `python torch_recurrent.py JOB.json`."""
     job, output = start()
     before = gemm_gflops()
-    facts = {"precision": "fp32", "versions": {"torch": torch.__version__}}
+    facts = {"precision": job["precision"], "versions": {"torch": torch.__version__}}
     report(output, train(job) | facts | {"gemm_gflops": [before, gemm_gflops()]})
 
 
