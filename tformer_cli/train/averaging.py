@@ -89,14 +89,14 @@ def average_folders(folders: Iterable[Path], say: Callable[[str], None]) -> tupl
 
 
 def load_average(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load the average of checkpoints into the model of the last step, with spectral norms of the averaged weights.
+    """Load the average of checkpoints into the model of the last step, and update its spectral norms.
 
-    A mean of unit vectors is shorter than they are. The vectors of spectral normalisation are therefore those of the
-    last step, after power iterations with the averaged weights.
+    A mean of different unit vectors is not a unit vector. The vectors of spectral normalisation are therefore not
+    averaged: the model keeps those of the last step, and power iterations adapt them to the averaged weights.
 
     Args:
         model: model whose weights are replaced.
-        weights: weights by name; their vectors of spectral normalisation are replaced.
+        weights: weights by name; the vectors of spectral normalisation in it are replaced.
 
     Raises:
         RunError: if the weights do not fit the model or are not finite.

@@ -50,7 +50,7 @@ class Budget:
 
     @property
     def total(self) -> float:
-        """The budget, in the unit of `used`."""
+        """The limit in the unit of `used`: steps if they are limited, otherwise seconds."""
         return self.steps or self.seconds
 
     def used(self, step: int, seconds: float) -> float:

@@ -1,7 +1,8 @@
 """Comparison of trained runs on one split: scores with confidence intervals, their differences, size, time and speed.
 
-The predictions of all examples are taken from the evaluations that are saved in the run folders, or made and saved
-there. All scores are computed from these predictions by the evaluator of the first run, the baseline.
+The predictions of all examples are read from the evaluations in the run folders; a missing evaluation is made and saved
+there first. Intervals, differences and scores of groups are computed from these predictions by the evaluator of the
+first run, the baseline.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ class Entry:
         checkpoint: name of the checkpoint.
         checkpoint_sha256: SHA-256 of its manifest.
         score: the score.
-        resampled: its confidence interval, and the significance of its difference to the first run; None: the task has
-            no predictions of examples from which it could be computed.
+        resampled: the confidence interval of the score, and the significance of its difference to the first run; None:
+            the task has no predictions of examples from which they could be computed.
         parameters: number of parameters.
         minutes: minutes of training; None: not recorded.
         examples_per_second: speed of the evaluation; None: not recorded.
-        machine: the machine of this speed.
+        machine: description of the machine on which this speed was measured.
     """
 
     run: str
@@ -63,7 +64,7 @@ class Comparison:
         lower_is_better: whether lower scores are better.
         signature: signature of the scorer, or "".
         runs: the runs.
-        by: `length`, `label`, `speaker`, or "".
+        by: property that groups the examples: `length`, `label` or `speaker`; "": no groups.
         groups: scores of groups of examples.
         notes: notes for the user, one line each.
     """
@@ -101,15 +102,15 @@ def compare_runs(
         overrides: settings for all runs, such as `data.test=FILE` or `decode.beam=1`.
         metric: name of a score; empty: the one that selects checkpoints of the first run.
         by: `length`, `label` or `speaker`: also score groups of examples.
-        speaker: regular expression whose first group is the speaker in the name of a recording.
+        speaker: regular expression; its first group matches the speaker in the name of a recording.
         checkpoint: name of the checkpoints; empty: the averaged or best.
         device: auto, cpu, cuda or mps.
         check: see `open_run`.
         say: function that receives a line before each evaluation.
 
     Raises:
-        RunError: if the runs are not comparable: other tasks, data or scorers.
-        ConfigError: if there is no such score, or the examples cannot be grouped so.
+        RunError: if the runs are not comparable: if their tasks, data or scorers differ.
+        ConfigError: if there is no such score, or the examples cannot be grouped in this way.
     """
     open_one = partial(open_run, checkpoint=checkpoint, device=device, overrides=overrides, check=check)
     first, metric, contestants = _checked(runs, open_one, split, metric, by, speaker)
@@ -146,7 +147,7 @@ def _checked(
         open_one: function that opens a run.
         split: name of the split.
         metric: name of the score; empty: the one that selects checkpoints of the first run.
-        by: groups of examples, or "".
+        by: property that groups the examples, or "".
         speaker: regular expression for the speaker in the name of a recording.
 
     Returns:
@@ -183,8 +184,8 @@ class _Contestant:
         minutes: see `_minutes`.
         data: description of the split.
         data_sha256: SHA-256 of its content.
-        scorer: what decides its scores beside predictions.
-        scored: its evaluation; None: it is not saved.
+        scorer: description of what its scores depend on besides the predictions, such as the labels.
+        scored: its evaluation; None: none is saved.
     """
 
     run: Path
@@ -208,10 +209,10 @@ def _contestant(run: Path, opened: Opened, split: str) -> _Contestant:
 
 
 def _check_comparable(first: _Contestant, other: _Contestant, split: str) -> None:
-    """Check that the split of a run has the content and the scorers of that of the first run.
+    """Check that a run and the first run have the same data and scorers.
 
     Raises:
-        RunError: if they are not.
+        RunError: if they differ.
     """
     if other.data_sha256 != first.data_sha256:
         cause = f"{other.run} is scored on other data than {first.run}: {other.data}, and {first.data}"
@@ -222,10 +223,12 @@ def _check_comparable(first: _Contestant, other: _Contestant, split: str) -> Non
 
 
 def _check_scores(opened: Opened, contestant: _Contestant, split: str, metric: str, by: str, speaker: str) -> None:
-    """Check that a run has a score, also of groups, by its saved evaluation or one that decodes a single example.
+    """Check that a run has a score, and that the score can be computed for groups if these are requested.
+
+    The available scores come from the saved evaluation, or from one that decodes a single example.
 
     Raises:
-        ConfigError: if it has not.
+        ConfigError: if there is no such score.
     """
     evaluator, scored = opened.task.evaluator, contestant.scored
     if scored is None and (by or metric not in (evaluator.metric, "loss")):
@@ -241,10 +244,10 @@ def _check_scores(opened: Opened, contestant: _Contestant, split: str, metric: s
 
 
 def _check_signatures(contestants: Sequence[_Contestant], metric: str) -> None:
-    """Check that the scores of all runs are by the same version of a scorer.
+    """Check that the same version of a scorer computed the scores of all runs.
 
     Raises:
-        RunError: if they are not.
+        RunError: if the versions differ.
     """
     signatures = [each.scored.signatures.get(metric, "") if each.scored else "" for each in contestants]
     for each, signature in zip(contestants, signatures, strict=True):
@@ -262,7 +265,7 @@ def _entry(contestant: _Contestant, scored: Scored, metric: str, resampled: Resa
 
 
 def _minutes(opened: Opened) -> float | None:
-    """Return the minutes of training up to a checkpoint; of an average of checkpoints, those of the run."""
+    """Return the minutes of training up to a checkpoint; for an average of checkpoints, those of the whole run."""
     state = read_state(opened.checkpoint)
     try:
         if "averaged" in state:

@@ -1,6 +1,6 @@
 """The stream of micro-batches that a rank trains on; it can start at any step at no cost.
 
-Ranks share the rows of each batch, so that a step does not depend on the number of processes.
+The ranks divide the rows of each batch among themselves, so that a step does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ Item = TypeVar("Item")
 
 @dataclasses.dataclass
 class _Failure:
-    """The error of a worker; the loader itself would convert it to the text of a traceback."""
+    """The error of a worker process, passed on as a value; `DataLoader` would convert it to the text of a traceback."""
 
     error: Exception
 
 
 class _Shares(Dataset["Batch | _Failure"]):
-    """A dataset of this rank's rows of micro-batches; micro-batch m is batch m % n of epoch m // n.
+    """A dataset of this rank's rows of micro-batches; micro-batch m is batch m % n of epoch m // n, of n batches each.
 
-    Neighbouring rows of a batch have similar lengths, so that shares of every world-th row have similar sizes.
+    Neighbouring rows of a batch have similar lengths. Each rank takes every world-th row, so that the shares of the
+    ranks have similar sizes.
     """
 
     def __init__(self, view: View[Any], ranks: Ranks) -> None:
@@ -78,8 +79,8 @@ def batches(
         view: view of the training split.
         start: number of optimiser steps that were taken already.
         accumulate: micro-batches per step.
-        ranks: this process among others. Ranks have disjoint rows; a rank without rows has one of another rank, whose
-            loss does not count (`Batch.idle`).
+        ranks: rank of this process, and number of ranks. Ranks have disjoint rows; a rank without rows computes a row
+            of another rank, and its loss does not count (`Batch.idle`).
         device: device to which batches are moved, from page-locked memory if it is a GPU.
         workers: number of processes that prepare batches; 0: this process.
     """

@@ -4,7 +4,8 @@ A student that learns from the outputs of a teacher's beam search instead of the
 score in greedy search (Kim and Rush 2016, "Sequence-Level Knowledge Distillation", section 3.2).
 
 The text is written to `OUTPUT.partial`, which becomes `OUTPUT` when it is complete. The card `distilled.json` in it
-records how many lines are on disk, whenever all lines that were read have an output. The same command continues there.
+records how many lines are on disk. It is updated whenever every line that was read has an output. After an
+interruption the same command continues there.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Distilled:
 
     Attributes:
         folder: the folder with the texts and the card.
-        progress: what was written.
-        before: number of lines that an interrupted command had written; all of them if there was nothing left to do.
+        progress: numbers of lines and bytes that are written.
+        before: number of lines that an earlier command had written; all of them if there was nothing left to do.
         notes: notes for the user, one line each.
     """
 
@@ -80,12 +81,12 @@ def distill_run(
         overrides: settings that differ from the run's, such as `data.path=FOLDER` or `decode.beam=8`.
         checkpoint: name of the checkpoint; empty: the averaged or best.
         device: auto, cpu, cuda or mps.
-        on_long: an `OnLong`, the treatment of sources that are longer than the model reads.
+        on_long: name of an `OnLong`, the treatment of sources that are longer than the model reads.
         quiet: whether to show no progress.
         check: see `open_run`.
 
     Raises:
-        RunError: if the folder holds something else, or text that was made otherwise; nothing is changed then.
+        RunError: if the folder holds something else, or text that was made with other settings; nothing is changed.
     """
     output = Path(os.path.realpath(output)) if output.is_symlink() or output.name in ("", "..") else output
     if not (output / CARD).is_file():
@@ -118,10 +119,10 @@ def _partial(output: Path) -> Path:
 
 
 def _check_partial(folder: Path) -> None:
-    """Refuse a folder of another origin under the name of the unfinished text.
+    """Check that the folder of the unfinished text holds nothing else.
 
     Raises:
-        RunError: if it holds files and no card.
+        RunError: if it holds files but no card.
     """
     if not (folder / CARD).is_file() and set(os.listdir(folder) if folder.is_dir() else ()) - {".lock"}:
         raise RunError(f"{folder} holds something else", "move it away, or choose another --output")
@@ -178,7 +179,7 @@ def _complete(output: Path, origin: dict[str, Any]) -> Distilled:
     """Return the text that an earlier command completed.
 
     Raises:
-        RunError: if it was made otherwise, or its files have changed.
+        RunError: if it has another origin, or its files have changed.
     """
     progress = read_card(output, origin, "made")
     check_files(output)
@@ -186,7 +187,7 @@ def _complete(output: Path, origin: dict[str, Any]) -> Distilled:
 
 
 def _resumed(folder: Path, origin: dict[str, Any], name: str) -> tuple[Progress, Digest]:
-    """Return the progress of an interrupted command, after the lines that it does not count are removed.
+    """Return the progress of an interrupted command, and remove the lines that this progress does not count.
 
     Args:
         folder: the unfinished folder.
@@ -197,7 +198,7 @@ def _resumed(folder: Path, origin: dict[str, Any], name: str) -> tuple[Progress,
         The progress, and the hash of the outputs so far.
 
     Raises:
-        RunError: if it was started otherwise, or its lines have changed.
+        RunError: if it has another origin, or its lines have changed.
     """
     _check_partial(folder)
     digest = hashlib.sha256()
@@ -232,7 +233,7 @@ def _write_outputs(
     digest: Digest,
     console: Console,
 ) -> None:
-    """Append the outputs of all lines after those of `progress`, and record them whenever no line is waiting."""
+    """Append the outputs of all lines after those of `progress`; update the card whenever no line is waiting."""
     sources, count = _data(opened).split(split).sources, _decode(opened).n_best
     path = folder / _target_file(opened, split)
     before = recorded = num_read = progress.lines
@@ -308,7 +309,7 @@ def _finish(folder: Path, output: Path, target: str, origin: dict[str, Any], pro
         progress: what was written.
 
     Raises:
-        RunError: if the outputs are not what was written.
+        RunError: if the file of outputs does not have the recorded content.
     """
     files = {
         path.name: file_hash(path)

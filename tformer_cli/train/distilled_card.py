@@ -15,12 +15,12 @@ CARD = "distilled.json"
 LISTED = 5
 """Number of lines without output that are listed; the others are counted."""
 LOCATIONS = ("run", "data")
-"""Entries of a card that may change, since the hashes of checkpoint and data are compared."""
+"""Entries of a card that may differ, since the hashes of checkpoint and data are compared instead."""
 
 
 @dataclass
 class Lines:
-    """Lines of a kind: their number, and the first of them, counted from 1."""
+    """Lines of one kind: how many there are, and the numbers of the first ones, counted from 1."""
 
     count: int = 0
     first: list[int] = field(default_factory=list)
@@ -38,13 +38,13 @@ class Lines:
 
 @dataclass
 class Progress:
-    """The state of a distillation that was interrupted.
+    """The progress of a distillation.
 
     Attributes:
         lines: number of source lines whose outputs are on disk.
         size: number of bytes of these outputs.
         sha256: SHA-256 of these bytes.
-        empty: lines with an empty output, as those of empty lines are.
+        empty: lines with an empty output, for example because the line is empty.
         skipped: lines that are longer than the model reads; their output is empty.
         cut: lines of which the model read only the beginning.
     """

@@ -40,10 +40,10 @@ class Report:
         evaluation: the scores.
         path: path of the record; None if the run is not writable.
         pictures: paths of the figures.
-        unsaved: the reason why nothing was written, in a line, or "".
-        failed: whether this reason is something else than a missing permission.
+        unsaved: the reason why nothing was written, in one line, or "".
+        failed: whether the reason is something other than a missing permission.
         seconds: duration of the computation of loss and predictions.
-        machine: the machine, for this duration.
+        machine: description of the machine on which this duration was measured.
     """
 
     evaluation: Evaluation
@@ -161,7 +161,7 @@ def speed_settings(opened: Opened) -> dict[str, Any]:
 
 
 def _machine(opened: Opened) -> str:
-    """Return a description of the machine, for speeds."""
+    """Return a description of the machine, to be recorded with durations."""
     machine = opened.machine
     threads = f", {machine.threads} thread{'s'[: machine.threads != 1]}" if machine.device.type == "cpu" else ""
     return f"{processor()}: {machine.device.type}{threads}, {machine.precision}"
@@ -185,7 +185,7 @@ def _scores(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _variant(opened: Opened, evaluation: Evaluation, changed: Sequence[str]) -> str:
-    """Return the suffix of an evaluation's file name; "" with the settings and the best checkpoint of the run."""
+    """Return the suffix of an evaluation's file name; "" for the run's own settings and its best checkpoint."""
     if not changed and opened.is_best:
         return ""
     data = opened.config.data

@@ -14,7 +14,7 @@ from tformer_cli.errors import RunError
 from tformer_cli.runs.writing import replace_file
 
 PREFIX = "not-finite-rank"
-"""Prefix of the files in a run folder that record the samples of such a step."""
+"""Prefix of the files in a run folder that record the samples of a step that is not finite."""
 
 
 class NotFiniteError(RunError):
@@ -22,7 +22,7 @@ class NotFiniteError(RunError):
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Return whether all elements of tensors are finite; it synchronises with the device once."""
+    """Return whether all elements of the tensors are finite; the call synchronises with the device once."""
     flags = [tensor.detach().isfinite().all() for tensor in tensors if tensor.is_floating_point()]
     return not flags or bool(torch.stack([flag.to(flags[0].device) for flag in flags]).all())
 

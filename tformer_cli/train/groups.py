@@ -17,9 +17,9 @@ from tformer_cli.metrics.bands import length_bands
 from tformer_cli.metrics.bootstrap import Statistic, paired_bootstrap
 
 BY_LABEL = "accuracy"
-"""The score of groups of one label: a mean over examples. F1 and correlations need examples of several labels."""
+"""The score of groups by label: a mean over examples, while F1 and correlations need examples of several labels."""
 SPEAKER = r"([^-_]+)[-_]"
-"""Regular expression whose first group is the speaker in the name of a recording: here, what precedes `-` or `_`."""
+"""Regular expression for the speaker in the name of a recording, its first group: the text before `-` or `_`."""
 
 
 @dataclass
@@ -40,10 +40,10 @@ class Group:
 
 
 def check_groups(evaluator: Evaluator[Any, Any], task: str, metric: str, by: str, speaker: str) -> None:
-    """Check that the examples of a task have such groups, in which the score has a meaning.
+    """Check that the examples of a task can be grouped by a property, and that the score is defined within a group.
 
     Raises:
-        ConfigError: if they have not, or the pattern of speakers is not a regular expression with a group.
+        ConfigError: if one of these is not true, or the pattern of speakers is not a regular expression with a group.
     """
     if by and by not in evaluator.groups:
         valid = ", ".join(evaluator.groups)
@@ -77,7 +77,7 @@ def scores_of_groups(
 
 
 def _group(name: str, rows: np.ndarray, statistics: Sequence[Statistic]) -> Group:
-    """Return the scores of a group of examples, whose rows are resampled for the intervals."""
+    """Return the scores of a group of examples; the intervals resample the rows of the group."""
 
     def within(statistic: Statistic) -> Statistic:
         return lambda chosen: statistic(rows[chosen])

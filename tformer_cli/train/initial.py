@@ -103,7 +103,7 @@ def with_inputs(config: Experiment, initial: Experiment) -> Experiment:
 
 
 PARTS = {"output": "the output layer", "head": "the head", "pooler": "the pooler", "mask": "the mask vector"}
-"""Parts of models as the user reads them."""
+"""Names of parts of models in messages to the user."""
 
 
 @dataclasses.dataclass
@@ -115,7 +115,7 @@ class LoadedWeights:
         unused: names of the checkpoint's parts that the model does not have.
         shortened: names of position tables whose last rows are not used.
         relabelled: reason why the output layer is newly initialised, if its labels are the reason; otherwise "".
-        note: note about the labels that its rows are used for, or "".
+        note: note about the labels to which the rows of the output layer are assigned, or "".
     """
 
     new: list[str]
@@ -140,18 +140,19 @@ class LoadedWeights:
 def load_initial(
     model: nn.Module, checkpoint: Path, labels: Sequence[str] = (), initial_labels: Sequence[str] | None = ()
 ) -> LoadedWeights:
-    """Load the weights of a checkpoint into a model; if the model has fewer blocks, some are used (see `thinned`).
+    """Load the weights of a checkpoint into a model; a model with fewer blocks uses some of them (see `thinned`).
 
-    A model that `swaps_head` needs the complete encoder, and uses other weights if they exist and fit; the head of
-    another task is newly initialised. Every other model needs all weights. An image model first adapts the weights to
-    its resolution. A model for shorter texts uses the first rows of learned positions. Rows of an output layer belong
-    to labels by name and are sorted by the model's labels. The layer is newly initialised if the checkpoint has other
-    labels or another task. An imported checkpoint contains the names of its outputs, which replace `initial_labels`.
+    A model with the attribute `swaps_head` needs the weights of the complete encoder. It uses other weights if they
+    exist and fit, and newly initialises the rest, such as the head of another task. Every other model needs all
+    weights. An image model first adapts the weights to its resolution. A model for shorter texts uses the first rows of
+    learned positions. The rows of an output layer are matched to the model's labels by name. The layer is newly
+    initialised if the checkpoint has other labels or another task. An imported checkpoint contains the names of its
+    outputs, which replace `initial_labels`.
 
     Args:
         model: model that receives the weights.
         checkpoint: folder with the weights.
-        labels: names of the model's outputs, in order; empty: they have none.
+        labels: names of the model's outputs, in order; empty: the outputs have no names.
         initial_labels: names of the checkpoint's outputs; empty: unknown; None: the checkpoint has another task.
 
     Raises:
@@ -190,7 +191,7 @@ def load_initial(
 
 
 def as_encoder(weights: dict[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a language model by their names in a model whose encoder it is, without its output layer.
+    """Rename the weights of a language model for a model that uses it as its encoder, and omit its output layer.
 
     Args:
         weights: weights of the checkpoint by name; those of other models are returned as they are.

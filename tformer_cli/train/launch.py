@@ -32,7 +32,7 @@ def launch(
         initial: run or checkpoint with initial weights and tokenizer (fine-tuning).
         processes: number of ranks on this machine, each with a share of the cores; with torchrun its ranks are used.
         quiet: print only errors.
-        fit_vocabulary: reduce `tokenizer.vocab_size` if the text has fewer pieces, instead of an error.
+        fit_vocabulary: reduce `tokenizer.vocab_size` if the text has fewer pieces, instead of raising an error.
 
     Raises:
         TformerError: for errors that the user can correct.
@@ -106,7 +106,7 @@ def _newest_checkpoint(run: Path, lock, resume: bool, ranks, console) -> Path | 
     """Return the checkpoint to resume from, after rank 0, which holds the lock, has completed interrupted saves.
 
     Raises:
-        RunError: if there is one, and the run is not to be resumed.
+        RunError: if there is a checkpoint, and `resume` is false.
     """
     from tformer_cli.runs.checkpoint import Checkpoints
 
@@ -141,7 +141,7 @@ def _task(config, newest: Path | None, initial: Path | None, console):
 
 
 def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
-    """Return the names of the outputs of the run to start from, before `prepare` replaces them by those of the data.
+    """Return the output names of the run to start from, before `prepare` replaces them by those of the data.
 
     The result is None if the run has another task.
     """
@@ -162,7 +162,8 @@ def _prepare(task, run: Path, ranks, console, rebuild):
         run: the run folder.
         ranks: the process group.
         console: the console.
-        rebuild: function that returns the task of a configuration; None: the vocabulary has the size of the setting.
+        rebuild: function that builds the task again for a configuration with a smaller vocabulary; None: a text with
+            too few pieces raises an error.
 
     Returns:
         The task, or one with a smaller vocabulary.
@@ -213,7 +214,7 @@ def _trainer(task, run: Path, newest: Path | None, ranks, console):
 
 
 def _start_from(initial: Path, trainer, labels: tuple[str, ...] | None) -> None:
-    """Load the weights of another run, whose outputs have the names `labels`, into a new run."""
+    """Load the weights of another run into a new one; `labels` are the output names of the other run."""
     from tformer_cli.runs.checkpoint import read_state
     from tformer_cli.runs.folder import locate
     from tformer_cli.train.initial import load_initial
@@ -228,11 +229,11 @@ def _start_from(initial: Path, trainer, labels: tuple[str, ...] | None) -> None:
 def _check_same(config, newest: Path, console) -> None:
     """Refuse to resume a run with other settings.
 
-    Data may have moved; its hash must be the same. After a step that was not finite the learning rate may change. The
-    metric may change as long as nothing has been scored.
+    Data may have moved; its hash must be the same. After a step that was not finite the settings of `STEERING` may
+    change. The metric may change as long as nothing has been scored.
 
     Raises:
-        RunError: if relevant settings differ; names them.
+        RunError: if relevant settings differ; the message names them.
     """
     from tformer_cli.config.compose import differences, from_yaml
     from tformer_cli.runs.checkpoint import read_state

@@ -41,7 +41,8 @@ class TrainingStep(nn.Module):
 
         Args:
             batch: the micro-batch on the model's device.
-            counts: the counts of the complete step, for a loss of several means; empty or None: it has one count.
+            counts: the counts of the complete step, for a loss that sums several means; empty or None: the loss is a
+                single mean.
         """
         loss = self.objective.loss(self.model, self.objective.outputs(self.model, batch), batch)
         loss = loss.over(counts) if counts else loss
@@ -51,7 +52,7 @@ class TrainingStep(nn.Module):
 
 
 def seed_step(seed: int, step: int, rank: int, update: int = 0) -> None:
-    """Seed torch's generators (dropout) from (seed, step, rank), and the number of the update in a step of several."""
+    """Seed torch's generators (dropout) from (seed, step, rank); in a step of several updates, also from `update`."""
     key = (seed, step, rank, update) if update else (seed, step, rank)
     torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
@@ -81,7 +82,7 @@ class PhaseLearner:
         return self._step
 
     def counts(self, micro_batches: Sequence[Batch]) -> dict[str, Tensor]:
-        """Return the counts of this rank's micro-batches, for a loss of several means; empty: it has one count."""
+        """Return the counts of this rank's micro-batches by name; empty if the loss is a single mean."""
         counts: dict[str, Tensor] = {}
         for batch in micro_batches:
             for name, value in self.phase.objective.counts(batch).items():

@@ -39,7 +39,7 @@ TRAINING_TAGS = ("training", "augmented", "config")
 """Prefixes of the tags of texts, images and recordings of the training split."""
 
 LOSSES = ("nll", "ctc", "attention")
-"""Components of losses without `loss` in their names."""
+"""Names of components of losses that do not contain `loss`."""
 
 
 def board_tag(group: str, name: str) -> str:
@@ -186,7 +186,7 @@ class Console:
 
     Args:
         quiet: whether to print nothing.
-        unit: what is counted.
+        unit: name of the unit that is counted, such as `step`.
     """
 
     def __init__(self, *, quiet: bool = False, unit: str = "step") -> None:

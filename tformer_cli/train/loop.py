@@ -1,12 +1,12 @@
 """The training loop, which is the same for all tasks, families and ranks.
 
     for each step: for each phase (one, in most tasks):
-                       sum losses and counts over micro-batches and ranks (several means: their counts first)
+                       sum losses and counts over micro-batches and ranks (for several means, counts first)
                        -> gradient of the sum, divided once by the count
-                       -> clip -> AdamW
+                       -> clip -> optimiser (AdamW or Muon)
                    -> moving average; now and then: log, evaluate, checkpoint.
 
-A step is a pure function of the weights and its number: micro-batch m is batch m modulo the length of an epoch, and
+A step depends only on its number, the weights and the state of the optimiser: the number determines the batches, and
 dropout is seeded from (seed, step, rank). A checkpoint therefore stores the number of the step and no state of random
 number generators, and a run can be resumed at no cost.
 """
@@ -49,10 +49,10 @@ class Trainer:
 
     Args:
         task: the prepared task.
-        model: on the machine's device.
+        model: model on the machine's device.
         run: the run folder.
         machine: device, precision and backends.
-        ranks: this process among others.
+        ranks: rank of this process, and number of ranks.
         console: the console.
     """
 
@@ -102,7 +102,7 @@ class Trainer:
         """Take one step over this rank's micro-batches, which the updates of the phases share.
 
         Returns:
-            The sums over all ranks by name, still on the device; those of a named phase begin with its name.
+            The sums over all ranks by name, still on the device; the names of a named phase begin with its name.
         """
         totals: dict[str, Tensor] = {}
         size = len(micro_batches) // len(self.updates)
@@ -115,7 +115,7 @@ class Trainer:
         return totals
 
     def _update(self, phase: PhaseLearner, number: int, micro_batches: list[Batch]) -> dict[str, Tensor]:
-        """Take update `number` of a step, of one phase; return the sums over all ranks."""
+        """Take one update of a phase, which is update `number` of the step, and return the sums over all ranks."""
         ranks = self.ranks
         seed_step(self.config.seed, self.progress.step, ranks.rank, number)
         phase.phase.objective.begin_step(self.progress.step)
@@ -263,16 +263,16 @@ class Trainer:
                 self.ranks.wait()
 
     def due(self, interval: int) -> bool:
-        """Return whether something with an interval of steps is due at this step; 0: never."""
+        """Return whether an action with this interval of steps is due at the current step; 0: never."""
         return bool(interval) and self.progress.step % interval == 0
 
     def evaluation_is_due(self) -> bool:
-        """Return whether this step must be evaluated, by its number or as the last one, and has no score yet."""
+        """Return whether this step has no score yet, and is one to evaluate by its number or as the last step."""
         progress = self.progress
         return bool(progress.step) and progress.score is None and (self.due(self.trainer.evaluate_every) or self.over())
 
     def saves(self) -> bool:
-        """Return whether this step is saved with or without a signal."""
+        """Return whether this step is saved even if no signal arrives."""
         return self.due(self.trainer.checkpoint_every) or self.due(self.trainer.evaluate_every) or self.over()
 
     def done(self) -> bool:

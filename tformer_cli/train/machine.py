@@ -1,6 +1,6 @@
 """The choice of implementations by measurements of the machine, which take about a second before training.
 
-All alternatives compute the same function; the header of a run shows the choices.
+All alternatives compute the same function up to rounding; the header of a run shows the choices.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Machine:
 
 
 def tune_heap() -> None:
-    """Keep freed memory in the process, since a CPU step otherwise spends its time on page faults.
+    """Keep freed memory in the process, since a step on a CPU otherwise spends much of its time on page faults.
 
     With glibc (`mallopt`, malloc.h) large blocks are not allocated by mmap, the heap is not trimmed, and it grows by
     256 MB. With other C libraries this function does nothing.
@@ -134,8 +134,8 @@ SMALL_PRODUCT, PRODUCT_SECONDS = 16, 0.25
 def product_rate(device: torch.device, dtype: torch.dtype, width: int = 512) -> float:
     """Measure the speed of matrix products in the shapes of a training step.
 
-    The product is (R, width) x (width, 4 width). On a CPU without instructions for `dtype` it can be a hundred times
-    as slow, so that R is then less than 2048 rows.
+    The product is (R, width) x (width, 4 width). On a CPU without instructions for `dtype` it can take a hundred times
+    as long; R is then less than 2048.
 
     Returns:
         The rate in FLOP/s.
@@ -156,7 +156,7 @@ def pick_precision(device: torch.device) -> str:
 
 
 def pick_attention(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int, int]) -> str:
-    """Return the faster backend of attention, forward and backward, for queries of `shape` (B, H, T, K)."""
+    """Return the backend of attention that is faster in forward and backward pass; `shape` is (B, H, T, K)."""
     if device.type != "cpu":
         return "fused"
     batch, heads, length, head_dim = shape
@@ -177,9 +177,10 @@ def pick_attention(device: torch.device, dtype: torch.dtype, shape: tuple[int, i
 
 
 def cached_choice(key: str, measure: Callable[[], str]) -> str:
-    """Return the choice that was measured on this machine before; otherwise measure it and store it in the cache.
+    """Return the choice in the cache of this machine; if there is none, measure it and store it there.
 
-    Measurements vary, and backends differ by rounding. Without the cache, the same command could give other results.
+    Measurements vary, and backends differ by rounding. Without the cache, the same command could give different
+    results.
 
     Args:
         key: name of the choice.

@@ -22,10 +22,10 @@ class MuonAdamW(torch.optim.AdamW):
         W <- W - eta (0.2 sqrt(max(rows, columns)) O + weight_decay W)    Liu et al. 2025, "Muon is scalable", eq. 4
 
     The weight of a convolution (output channels, input channels, height, width) is treated as a matrix (output
-    channels, all other dimensions). With the factor updates are of the same size as those of AdamW, so that both kinds
-    of groups share one learning rate. torch's implementation of Muon updates one matrix at a time, in bfloat16 (several
-    times slower than float32 on a CPU without bfloat16 instructions), and supports neither `grad_scale` nor
-    `found_inf`. This one updates all matrices of a shape at once.
+    channels, all other dimensions). The factor gives updates about the same size (root mean square) as those of AdamW,
+    so that both kinds of groups share one learning rate. torch's implementation of Muon updates one matrix at a time,
+    in bfloat16 (several times slower than float32 on a CPU without bfloat16 instructions), and supports neither
+    `grad_scale` nor `found_inf`. This one updates all matrices of a shape at once.
     """
 
     grad_scale: Tensor
@@ -77,8 +77,8 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     """Return approximations of the nearest semi-orthogonal matrices, with singular values between 0.7 and 1.2.
 
     The quintic iteration multiplies X from the left by a polynomial of XX^T. All iterations are therefore computed on
-    these small square matrices, and X is multiplied twice: this is faster for wide matrices and slightly slower for
-    square ones.
+    these small square matrices, and X itself is used in only two products. This is faster for wide matrices and
+    slightly slower for square ones.
 
     Args:
         matrices: matrices, (count, rows, columns).

@@ -63,7 +63,7 @@ def _warmup(config: Experiment, budget: Budget) -> str:
 
 
 def _decay(config: Experiment, budget: Budget) -> str:
-    """Return a note if the decay of warmup_stable_decay leaves no step at the peak, or another schedule has none."""
+    """Return a note if `decay_steps` leaves no step at the peak, or if the schedule does not use it."""
     optim = config.optim
     if not optim.decay_steps:
         return ""
@@ -99,7 +99,7 @@ def _patience(trainer: TrainerConfig, budget: Budget) -> str:
 
 
 def _statistics(config: Experiment, model: nn.Module, processes: int) -> str:
-    """Return a note if batch normalisation uses statistics of a part of the batch."""
+    """Return a note if batch normalisation computes its statistics over only a part of each batch."""
     if not any(name.endswith("running_mean") for name, _ in model.named_buffers()):
         return ""
     parts = [f"{processes} processes"] if processes > 1 else []

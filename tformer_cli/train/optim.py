@@ -37,7 +37,7 @@ def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
 
 
 def _weight(module: Any) -> Tensor:
-    """Return the parameter of a layer's weight, which a normalisation of the weight replaces by a function of it."""
+    """Return the parameter of a layer's weight; under a parametrisation such as spectral norm, the original one."""
     return module.parametrizations.weight.original if is_parametrized(module, "weight") else module.weight
 
 
@@ -50,11 +50,11 @@ def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
 
     A parameter outside of blocks belongs to the innermost module around it that contains a stack. The module's
     attribute `stack_inputs` maps the names of its children that are a layer below stacks to the names of the stacks;
-    the others belong to the head. In a module without this attribute, what is registered before the first block is a
-    layer below it. A parameter that several modules share has the lowest of their factors.
+    the others belong to the head. In a module without this attribute, parameters registered before the first block are
+    a layer below it. A parameter that several modules share has the lowest of their factors.
 
     Args:
-        model: a model whose stacks have their blocks in an attribute `blocks`.
+        model: a model; each of its stacks has its blocks in an attribute `blocks`.
         decay: ratio of the factors of neighbouring layers.
 
     Returns:

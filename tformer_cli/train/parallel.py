@@ -18,7 +18,7 @@ from tformer_cli.train import processes
 from tformer_cli.train.heartbeat import Heartbeat, connect
 
 COLLECTIVE_TIMEOUT = datetime.timedelta(days=7)
-"""Timeout of a collective operation, in which others wait while rank 0 evaluates; `Heartbeat` detects lost ranks."""
+"""Timeout of a collective operation, long enough to wait while rank 0 evaluates; `Heartbeat` detects lost ranks."""
 START_TIMEOUT = datetime.timedelta(minutes=5)
 """Timeout of ranks that wait for the others to start."""
 _WEIGHTS = {signal.SIGINT: 1.0, getattr(signal, "SIGHUP", None): 2.0**20, signal.SIGTERM: 2.0**40}
@@ -26,7 +26,7 @@ _WEIGHTS = {signal.SIGINT: 1.0, getattr(signal, "SIGHUP", None): 2.0**20, signal
 
 @dataclass
 class Ranks:
-    """This process among all processes that train one model."""
+    """The rank of this process, and the number of processes that train one model together."""
 
     rank: int = 0
     world: int = 1
@@ -55,7 +55,7 @@ class Ranks:
 
 
 def ballot(number: int) -> float:
-    """Encode a signal as a term of a sum over ranks; 0 for no signal."""
+    """Encode a signal as a number that ranks can sum; 0 for no signal."""
     return _WEIGHTS.get(number, 1.0) if number else 0.0
 
 

@@ -62,7 +62,7 @@ class Child:
     error: Exception | None = None
     """The error that the rank reported."""
     killed: bool = False
-    """Whether the parent ended it."""
+    """Whether the parent killed the rank."""
 
     def read(self) -> None:
         """Read the report of the rank."""
@@ -77,12 +77,12 @@ class Child:
 
     @property
     def follows(self) -> bool:
-        """Whether it failed only because another rank ended."""
+        """Whether the rank failed only because another rank ended."""
         return isinstance(self.error, LostRank)
 
     @property
     def stopped(self) -> bool:
-        """Whether it ended because of a signal that asks to stop."""
+        """Whether the rank ended because of a signal that asks to stop."""
         return self.process.exitcode in [exit_status(number) for number in STOPPING]
 
 
@@ -94,7 +94,7 @@ def run_ranks(count: int, function: Callable[..., None], arguments: tuple[Any, .
 
     Args:
         count: number of ranks.
-        function: called by every rank with `arguments`; both are pickled.
+        function: function that every rank calls with `arguments`; both are pickled.
         arguments: arguments of the function.
 
     Raises:
@@ -125,7 +125,8 @@ def _start(children: list[Child], count: int, function: Callable[..., None], arg
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     resource_tracker.ensure_running()  # its start unblocks signals
-    # The ranks inherit both: they unblock signals when they are ready, and this process reports the end of a rank.
+    # The ranks inherit the blocked signals, which they unblock when they are ready, and the variable, which silences
+    # C++ warnings about a lost rank: this process reports it.
     with _held_back(STOPPING), _environment("TORCH_CPP_LOG_LEVEL", "ERROR"):
         for rank in range(count):
             connection, child_connection = context.Pipe(duplex=False)

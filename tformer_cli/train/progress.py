@@ -60,13 +60,13 @@ class Progress:
         self.window["steps"] = self.window.get("steps", 0.0) + 1
 
     def read_window(self) -> dict[str, float]:
-        """Convert the sums of the log window to plain numbers; it waits for the device."""
+        """Convert the sums of the log window to plain numbers, which waits for the device."""
         numbers = {name: float(value) for name, value in self.window.items()}
         self.window = {**numbers}
         return numbers
 
     def take_means(self, repeats: Mapping[str, int]) -> dict[str, float]:
-        """Empty the log window.
+        """Return the means over the log window, and empty it.
 
         Args:
             repeats: updates per step of each phase, by the prefix of its names.

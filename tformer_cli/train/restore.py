@@ -141,7 +141,7 @@ def _open(
 
 
 def _trained_data(saved: Experiment, checkpoint: Path) -> Data[Any, Any]:
-    """Return the data of a run's training, whatever data it is used on."""
+    """Return the data that a run was trained on, even if it is used on other data."""
     from tformer_cli import tasks
 
     data = tasks.build(saved).data
@@ -150,9 +150,10 @@ def _trained_data(saved: Experiment, checkpoint: Path) -> Data[Any, Any]:
 
 
 def _choices(state: Mapping[str, Any], config: Experiment, overrides: Sequence[str]) -> dict[str, str]:
-    """Return precision and attention of a run's scores, unless the user selects others or the device differs.
+    """Return the precision and the attention backend of a run's scores, unless the user selects others.
 
-    Runs of versions that did not record the precision are scored in float32, as these versions did.
+    The backend is returned only for the device type of the run. Older versions did not record the precision and scored
+    in float32.
     """
     from tformer_cli.config.schema import Attention, Precision
     from tformer_cli.train.machine import pick_device

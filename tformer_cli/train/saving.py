@@ -47,7 +47,7 @@ def restore(trainer: Trainer, folder: Path) -> None:
 
 
 def _restore_schedules(trainer: Trainer, folder: Path) -> None:
-    """Continue the schedules of a checkpoint, whose run may have had another budget."""
+    """Continue the schedules of a checkpoint; its budget may differ from that of the trainer."""
     progress, saved = trainer.progress, from_yaml(folder / "config.yaml").trainer
     before = Budget.of(saved, trainer.view.num_batches if saved.epochs else 0)
     for phase in reversed(trainer.phases):  # the note of the first phase is kept

@@ -1,9 +1,9 @@
 """The learning rate as a function of the used share of the budget.
 
-After the warm-up, cosine, linear and warmup_stable_decay run through a *phase* from 0 to 1 over the remaining budget,
+After the warm-up, the *phase* of cosine, linear and warmup_stable_decay rises from 0 to 1 over the remaining budget,
 which is counted in steps, minutes or both. With a budget of steps alone, the rate is a pure function of the step.
-Minutes make it depend on the clock, and `--resume` may change the budget. The rate therefore depends on a small state
-that is stored in checkpoints.
+Minutes make it depend on the clock, and `--resume` may change the budget. Checkpoints therefore store a small state on
+which the rate depends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tformer_cli.train.budget import Budget
 LONGEST_WARMUP = 0.5
 """Share of a budget of minutes at which the warm-up ends at the latest."""
 ALL_BUT_OVER = 0.9
-"""Phase after which a longer budget raises the learning rate again."""
+"""Phase from which on a longer budget makes the learning rate rise again."""
 ENDLESS = (Schedule.inverse_square_root, Schedule.constant)
 """Schedules that do not depend on the budget."""
 
@@ -35,7 +35,7 @@ class ScheduleState:
         rate: learning rate of the last step.
         phase: phase of the decay at the last step, from 0 to 1.
         warmup_steps: length of the warm-up; less than the setting if the minutes shortened it.
-        warm: share of the warm-up due to minutes.
+        warm: share of the warm-up that is complete according to the minutes.
         warm_end: used budget at the end of the warm-up; None if the warm-up has not begun.
         begin: used budget at the beginning of the decay, or at its continuation under another budget; None before.
         begin_phase: phase at that point.
@@ -127,7 +127,7 @@ class LearningRate:
         return state.begin_phase + (1 - state.begin_phase) * done
 
     def _warm_end(self, step: int, used: float) -> float:
-        """Return the used budget at the end of a warm-up that precedes this schedule."""
+        """Return the used budget at the end of the warm-up, estimated from the used budget per step."""
         return self.state.warmup_steps * used / step
 
     def _decay_length(self, step: int, used: float) -> float:
@@ -137,7 +137,7 @@ class LearningRate:
         return max(1, self.budget.steps // 5) if self.budget.steps else self.budget.seconds / 5
 
     def _climbing(self, phase: float, used: float) -> float:
-        """Return the phase while the rate rises from the end of a shorter budget."""
+        """Return the phase, interpolated while the rate rises after a shorter budget."""
         if self.state.climb is None:
             return phase
         start, end, from_phase = self.state.climb
@@ -210,7 +210,7 @@ class LearningRate:
 
 
 def _without_state(config: OptimConfig, steps: int, step: int) -> ScheduleState:
-    """Return the state of a schedule of version 0.1, which used only steps, or ended after the warm-up without them."""
+    """Return the state of a schedule of version 0.1, which depended only on steps."""
     schedule = LearningRate(config, Budget(steps))
     if step:
         schedule.advance(step, 0.0)

@@ -26,7 +26,7 @@ class Scored:
         signatures: signatures of the scorers.
         rows: predictions of all examples; empty: the task has none.
         seconds: duration of the evaluation; None: unknown, or measured with other settings of speed.
-        machine: description of the machine that took this time.
+        machine: description of the machine on which this duration was measured.
         note: the reason why the evaluation is not saved or has no speed, or "".
     """
 
@@ -39,10 +39,10 @@ class Scored:
 
 
 def saved_evaluation(opened: Opened, split: str) -> Scored | None:
-    """Return the saved evaluation of a checkpoint on a split as its data is now; None if there is none.
+    """Return the saved evaluation of a checkpoint on the present data of a split; None if there is none.
 
-    It must have the settings, the search, the precision and the content of other runs and files of `opened`, and its
-    predictions if the task has any.
+    It must have been made with the settings, the search and the precision of `opened`, and with the same content of the
+    other runs and files that it uses. It must include the predictions if the task has any.
     """
     expected: dict[str, Any] = {
         "split": split,

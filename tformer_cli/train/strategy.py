@@ -32,7 +32,7 @@ class Strategy:
     """A strategy with replicated weights: each rank computes a share of each batch, and gradients are averaged.
 
     Args:
-        ranks: this process among others.
+        ranks: rank of this process, and number of ranks.
     """
 
     def __init__(self, ranks: Ranks) -> None:
@@ -45,7 +45,7 @@ class Strategy:
     def wrap(self, step: nn.Module) -> nn.Module:
         """Return a training step whose backward pass averages the gradients over the ranks.
 
-        The parameters that require a gradient now must be the same when it runs.
+        The same parameters must require gradients now and whenever the step runs.
         """
         return DistributedDataParallel(step) if self.ranks.world > 1 else step
 
@@ -70,7 +70,7 @@ class Strategy:
         Within `synchronized`, a failure or a request to stop on one rank ends the work on all of them.
 
         Args:
-            compute: function that yields the results of jobs, which can be pickled.
+            compute: function that yields the results of jobs; the results are pickled.
             jobs: all jobs, the same on every rank.
 
         Raises:

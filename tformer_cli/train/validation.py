@@ -19,7 +19,7 @@ from tformer_cli.train.machine import Machine
 
 
 class Validation:
-    """The validation of a run, whose scores select the best checkpoint.
+    """The validation of a run; its scores select the best checkpoint.
 
     Args:
         task: the prepared task.
