@@ -24,7 +24,7 @@ class ComparedModels:
 
     Attributes:
         about: description of the comparison.
-        settings: settings of each model beside those of the recipe, by the name of its run; the first is the baseline.
+        settings: settings of each model besides those of the recipe, by the name of its run; the first is the baseline.
             All models have about as many parameters.
         by: groups of examples whose scores are compared, as in `tformer compare --by`.
         metric: score that is compared.
@@ -43,7 +43,7 @@ class Demo:
     Attributes:
         about: description of the model.
         heading: line above the examples.
-        examples: function that returns lines with predictions of the trained run, and one of the inputs.
+        examples: function of the trained run that returns lines with its predictions, and one of the inputs.
         command: command that predicts for such an input, with placeholders RUN and INPUT.
         minutes: limit of the training time, including evaluations, unless the full budget of the recipe is requested.
         needs: required library of the extra `demo`; empty: none.
@@ -95,7 +95,7 @@ def continuation(opened: Opened) -> tuple[list[str], str]:
 
 
 def digits(opened: Opened) -> tuple[list[str], str]:
-    """Return test digits, drawn with characters, with their predicted labels; write one to the run folder."""
+    """Return test digits, drawn with characters, with their predicted labels, and write one to the run folder."""
     from tformer_cli.config.schema import BadSample, ImageExperiment
     from tformer_cli.data.image.images import read_images
     from tformer_cli.draw import png
@@ -117,7 +117,7 @@ def digits(opened: Opened) -> tuple[list[str], str]:
 
 
 def spoken_numbers(opened: Opened) -> tuple[list[str], str]:
-    """Return test numbers with their transcripts; write the recording of one to the run folder."""
+    """Return test numbers with their transcripts, and write one recording to the run folder."""
     from tformer_cli.builtin.spoken_numbers import spoken_numbers as synthesised
     from tformer_cli.data.speech.audio import to_sound, wav
     from tformer_cli.models.conformer.model import Conformer
@@ -177,7 +177,7 @@ DEMOS = {
 }
 """The demonstrations by the NAME of their recipe `quickstart/NAME`, in the order of the list.
 
-The minutes add up to 3.5. With reading data, evaluations and examples all of it should end within 5 minutes.
+The minutes add up to 3.5. With reading data, evaluations and examples all demonstrations should take at most 5 minutes.
 """
 COMPARISONS = {
     "lineage": ComparedModels(

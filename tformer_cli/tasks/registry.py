@@ -1,4 +1,4 @@
-"""The registry of tasks: the settings of each task, its implementation, and the interfaces that it needs of a model.
+"""The registry of tasks: the settings of each task, its implementation, and the model interfaces that it can use.
 
 The settings are in `tformer_cli.tasks.settings`, by kind of data; they name the default model family. This module does
 not import torch; the implementation of a task is imported when a configuration names it.

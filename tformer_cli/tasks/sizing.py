@@ -54,7 +54,7 @@ def suggested(config: Experiment, overrides: Sequence[str] = ()) -> tuple[str, l
         overrides: settings of the command line, which are kept; warm-up and evaluations are adapted to given steps.
 
     Returns:
-        A description of the size of the data, and settings in command line syntax; "" and none without `size=auto`.
+        A description of the size of the data, and settings in command line syntax; both are empty without `size=auto`.
 
     Raises:
         ConfigError: if the data's location or languages are impossible.
@@ -73,7 +73,7 @@ def suggested(config: Experiment, overrides: Sequence[str] = ()) -> tuple[str, l
 
 
 def _settings(train: ParallelSplit, steps: int, *, joint: bool) -> dict[str, object]:
-    """Return settings by the number of pairs, for the given number of steps; 0: chosen by the number of pairs."""
+    """Return settings for the number of pairs, and for `steps`; 0: the number of pairs determines the steps too."""
     pairs = max(1, len(train))
     tier = next(tier for tier in TIERS if pairs < tier.pairs)
     steps = steps or min(MOST_STEPS, max(FEWEST_STEPS, 10 * round(STEPS_PER_ROOT * math.sqrt(pairs) / 10)))

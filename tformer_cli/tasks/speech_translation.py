@@ -1,4 +1,4 @@
-"""Speech translation: text of another language for each recording, by its encoder and a Transformer decoder."""
+"""Speech translation: text in another language for each recording, by a speech encoder and a Transformer decoder."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Phase:
         optim: name of the settings of its optimiser in the configuration.
         name: name in logs and checkpoints; empty for the only phase of a run.
         repeats: number of updates in a step, each on its own micro-batches.
-        before: function of the part that is called once before each update, whatever the number of micro-batches.
+        before: function of the part, called once before each update, whatever the number of micro-batches.
     """
 
     objective: Objective[Any, Any]
@@ -59,7 +59,7 @@ class Task:
         phases: the updates of a training step, in order.
         evaluator: evaluator of splits.
         predictor: predictor for the user's inputs.
-        inspector: inputs with the meaning of their positions, for figures that look inside the model.
+        inspector: source of examples for figures that look inside the model, with a meaning for each position.
         assemble: function that adds the task's heads to a body; by default the identity.
         averaged: function from the model to the part that a moving average of weights covers; by default the identity.
         use: command that uses a finished run, with {run} for its folder; empty: no command is suggested.

@@ -17,7 +17,7 @@ from tformer_cli.tasks.task import Phase, Task
 
 
 def build(config: TranslationExperiment) -> Task:
-    """Return the task of translating text with a model that generates or edits it, whichever the family provides."""
+    """Return the task of translating text; the model family determines whether the model generates or edits texts."""
     data = Pairs(config)
     if "token_editor" in family(config.model.family).provides:
         objective, predictor = DualPolicy(data, config.optim.label_smoothing), TextEditor(data)

@@ -37,7 +37,7 @@ class ImageClassificationExperiment(ImageExperiment):
     head: ImageHeadConfig = field(default_factory=ImageHeadConfig)
 
     def check(self) -> None:
-        """Refuse a [class] vector that the model does not have, and to even out labels twice.
+        """Check that the model has a [class] vector if the head uses it, and that labels are balanced in one way only.
 
         Raises:
             ConfigError: naming the setting and a valid value.
@@ -62,7 +62,7 @@ class CaptioningExperiment(TextExperiment):
     decoder: TransformerDecoderConfig = field(default_factory=TransformerDecoderConfig)
 
     def check(self) -> None:
-        """Refuse an image size that is not a multiple of the patch size, and blended images, which have no caption.
+        """Check that the image size is a multiple of the patch size, and refuse blended images: they have no caption.
 
         Raises:
             ConfigError: naming the setting and a valid value.
@@ -84,7 +84,7 @@ class MaskedPatchesExperiment(ImageExperiment):
     patches: PatchMaskingConfig = field(default_factory=PatchMaskingConfig)
 
     def check(self) -> None:
-        """Refuse stems whose patches cannot be masked, and balanced labels.
+        """Refuse stems that mix neighbouring patches, so that these cannot be masked, and balanced labels.
 
         Raises:
             ConfigError: naming the setting and a valid value.

@@ -40,7 +40,7 @@ class SpeechRecognitionExperiment(TextExperiment):
     regularise: RegulariseConfig = field(default_factory=lambda: RegulariseConfig(consistency_warmup=2000))
 
     def check(self) -> None:
-        """Refuse features that the recordings do not have, augmentation without them, and consistency without CTC.
+        """Check features and augmentation against the recordings, and refuse consistency without a CTC loss.
 
         Raises:
             ConfigError: naming the setting and a valid value.
@@ -52,7 +52,7 @@ class SpeechRecognitionExperiment(TextExperiment):
             raise ConfigError(cause, "objective.ctc_weight=0.3")
 
     def passes_differ(self) -> bool:
-        """Return whether two augmented views of a batch differ: whether there are masks or dropout."""
+        """Return whether two augmented views of a batch differ, by masks or dropout."""
         augment = self.augment
         time_masks = (augment.time_masks or augment.adaptive_masks) and augment.time_mask_share
         return bool(time_masks or augment.frequency_masks) or super().passes_differ()
@@ -71,7 +71,7 @@ class SpeechTranslationExperiment(TextExperiment):
     decoder: TransformerDecoderConfig = field(default_factory=TransformerDecoderConfig)
 
     def check(self) -> None:
-        """Refuse joined recordings, two decoders, and features that the recordings do not have.
+        """Check features against the recordings, and refuse joined recordings and a second decoder.
 
         Raises:
             ConfigError: naming the setting and a valid value.

@@ -52,7 +52,7 @@ class TranslationExperiment(TextExperiment):
     decode: TranslationDecodeConfig = field(default_factory=TranslationDecodeConfig)
 
     def check(self) -> None:
-        """Refuse limits above the model's maximum length, tied embeddings of two vocabularies, and idle settings.
+        """Refuse limits above the model's maximum length, tied embeddings of two vocabularies, and unused settings.
 
         Raises:
             ConfigError: naming the setting and a valid value.
@@ -118,7 +118,7 @@ class TextClassificationExperiment(TextExperiment):
     head: ClassifierHeadConfig = field(default_factory=ClassifierHeadConfig)
 
     def check(self) -> None:
-        """Refuse to even out labels twice.
+        """Check that labels are balanced in one way only.
 
         Raises:
             ConfigError: naming the setting and a valid value.
