@@ -26,7 +26,7 @@ TRAINING = re.compile(
     r"(\w+_)?optim\.|augment\.|regularise\.|data\.balance"
     r"|trainer\.(steps|epochs|minutes|accumulate|patience|ema|average|keep|evaluate_every|checkpoint_every|log_every)"
 )
-"""Beginnings of the settings that only training uses; each phase of a step has an optimiser of its own."""
+"""Beginnings of the settings that only training uses; a second phase has an optimiser such as `generator_optim`."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class PredictionArguments:
 
     @property
     def options(self) -> dict[str, str]:
-        """The given search settings, and `top`, with the form in which they were given."""
+        """The options or keys that the user gave for search settings and `top`, by the names of these settings."""
         named = {name: OPTIONS[name] for name, value in self.decode.items() if value is not None}
         named |= {"top": OPTIONS["top"]} if self.top else {}
         return decode_settings([item for item in self.inputs if is_setting(item)]) | named
@@ -188,7 +188,7 @@ def named_as_options(options: Mapping[str, str]) -> Iterator[None]:
         options: options by settings, such as `{"decode.beam": "--beam"}`.
 
     Raises:
-        ConfigError: the error of the block, in which `decode.beam=5` is replaced by `--beam 5`.
+        ConfigError: the error of the block, with `decode.beam=5` replaced by `--beam 5`.
     """
     try:
         yield
@@ -209,7 +209,7 @@ def decode_settings(settings: Sequence[str]) -> dict[str, str]:
 
 
 def check_trained(settings: Sequence[str]) -> None:
-    """Refuse settings that only training uses, which would have no effect.
+    """Refuse settings that only training uses, since they would have no effect.
 
     Raises:
         ConfigError: if there is one; the error names the first.

@@ -103,7 +103,7 @@ def _chart_format(path: Path) -> str:
     """Return the format of a chart, and check before slow work starts that it can be written.
 
     Raises:
-        TformerError: if its ending is not that of a format, or it cannot be written.
+        TformerError: if its ending names no format, or it cannot be written.
     """
     from tformer_cli.cli.prediction_output import check_output_path
 
@@ -148,7 +148,7 @@ def _interval(resampled: Resampled) -> str:
 
 
 def write_chart(comparison: Comparison, path: Path, form: str) -> None:
-    """Write the chart of a comparison: the scores of groups, or those of all examples with their intervals."""
+    """Write the chart of a comparison: the scores of groups or of all examples, with their confidence intervals."""
     from tformer_cli.draw import Chart, Series, draw, png, svg
     from tformer_cli.runs.writing import output_file
 

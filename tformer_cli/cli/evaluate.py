@@ -72,7 +72,7 @@ def _table_format(path: Path) -> str:
     """Return the format of a table of predictions, and check before slow work starts that it can be written.
 
     Raises:
-        TformerError: if its ending is not that of a format, or it cannot be written.
+        TformerError: if its ending names no format, or it cannot be written.
     """
     from tformer_cli.cli.prediction_output import check_output_path
     from tformer_cli.data.core.table_files import writable_kind

@@ -14,7 +14,7 @@ from tformer_cli.errors import ConfigError, RunError
 
 
 class ExportCommand(TyperCommand):
-    """The command `export`, whose formats are looked up when its parameters are used, as that imports all families."""
+    """The command `export`; it looks up the formats when its parameters are used, since this imports all families."""
 
     def get_params(self, ctx: Any) -> Any:
         """Return the parameters, with the formats in the help of `--to`."""

@@ -162,7 +162,7 @@ def memory_of_figures() -> Iterator[None]:
     """Raise an error that names the options of this command if memory is exhausted.
 
     Raises:
-        TformerError: if it is.
+        TformerError: if memory is exhausted.
     """
     from tformer_cli.cli.main import is_out_of_memory
 
@@ -186,7 +186,7 @@ def check_names(names: str) -> None:
     """Refuse names of `--figures` that are unknown.
 
     Raises:
-        ConfigError: if one is.
+        ConfigError: if a name is unknown.
     """
     every = figure_names()
     for name in map(str.strip, names.split(",") if names else []):

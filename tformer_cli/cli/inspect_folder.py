@@ -18,7 +18,7 @@ FORMATS = ("svg", "png")
 
 
 def run_folder(path: Path) -> Path:
-    """Return the folder of a run, given this folder or a checkpoint in it.
+    """Return the folder of a run, given the folder itself or a checkpoint in it.
 
     Raises:
         RunError: if there is no run.
@@ -32,7 +32,7 @@ def check_folder(folder: Path) -> None:
     """Refuse a folder that holds anything but figures of an earlier call, before slow work starts.
 
     Raises:
-        RunError: if it does, or it cannot be written.
+        RunError: if it holds something else, or cannot be written.
     """
     import os
 
@@ -51,7 +51,7 @@ def check_folder(folder: Path) -> None:
 
 
 def foreign_entry(folder: Path) -> str:
-    """Return the name of an entry that is no file of an earlier call, such as a user's; empty: there is none."""
+    """Return the name of a file or folder that no earlier call has written, such as a user's file; "" if none."""
     import json
 
     names = {"index.html", "inspect.json"}
@@ -89,7 +89,7 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
     """Write the folder; an earlier one is replaced when the new one is complete, and remains if any step fails.
 
     Raises:
-        RunError: if it cannot be written, or holds other files by now.
+        RunError: if it cannot be written, or holds other files by then.
     """
     import os
     import shutil

@@ -25,7 +25,7 @@ MOST_TEXTS = 20_000
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """Compute products and convolutions of GPUs in float32 within the context, not in TF32, which has fewer digits."""
+    """Compute matrix products and convolutions on GPUs in float32 within the context, not in the less precise TF32."""
     import torch
 
     products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32

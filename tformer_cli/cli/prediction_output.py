@@ -65,7 +65,7 @@ def in_order(
 
 
 def best(prediction: Any, top: int) -> Any:
-    """Return a prediction with only the `top` most probable labels, in order; 0: unchanged."""
+    """Return a prediction with only the `top` most probable labels or fillings, in order; 0: unchanged."""
     if top and "probabilities" in prediction.details:
         ranked = sorted(prediction.details["probabilities"].items(), key=lambda item: -item[1])[:top]
         prediction.details["probabilities"] = dict(ranked)
@@ -123,7 +123,7 @@ def _has_nan(value: Any) -> bool:
 
 
 def as_lines(line: Line, prediction: Any, n_best: int, top: int = 0) -> str:
-    """Return plain text: always `n_best` or `top` lines, so that the output of each input line has a known position."""
+    """Return plain text: always `n_best` or `top` lines, so that the output for each input has a known position."""
     if top and "probabilities" in prediction.details:
         texts = [f"{name}\t{share:.4f}" for name, share in prediction.details["probabilities"].items()]
     elif top and prediction.details.get("fillings"):

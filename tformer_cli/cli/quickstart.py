@@ -101,7 +101,7 @@ def _run_folders(chosen: list[str], run: Path | None) -> dict[str, Path]:
 
 
 def _chosen_families(families: list[str] | None, quiet: bool) -> list[str]:
-    """Return the families to train without duplicates, and print which ones are skipped for want of a package.
+    """Return the families to train without duplicates, and print which ones are skipped since a package is missing.
 
     Args:
         families: names that the user gave; None or empty: all families whose packages are installed.
@@ -127,14 +127,15 @@ def _chosen_families(families: list[str] | None, quiet: bool) -> list[str]:
 def _length(family: str, minutes: float | None, full: bool) -> list[str]:
     """Return the settings that limit a run: the minutes of the demonstration and the recipe's steps, or only `minutes`.
 
-    The models of a comparison are limited by their recipe.
-
-    With less than a minute, evaluations decode few examples.
+    The models of a comparison are limited by their recipe. With less than a minute, evaluations decode few examples.
 
     Args:
         family: name of a demonstration or a comparison.
         minutes: training time; None: the user gave none.
         full: whether all steps of the recipe are trained.
+
+    Raises:
+        ConfigError: if `minutes` is not positive.
     """
     if full:
         return []

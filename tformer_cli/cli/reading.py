@@ -49,7 +49,7 @@ class Reading:
         words: whether the inputs are sentences of words.
         word_column: column of words in CoNLL files.
         delimiter: delimiter of columns in CoNLL files; empty: detected from the file.
-        known_tags: tags that identify such files.
+        known_tags: tags that identify CoNLL files.
         documents: function that reads a file in SQuAD's JSON, for question answering, and yields the location of each
             question with its values or the error for a missing value.
         header: whether the first line of a CSV or TSV file names its columns; None: detected from the file.

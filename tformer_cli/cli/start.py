@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FOREIGN = "hf:"
 FILES = ("*.json", "*.safetensors", "*.spm", "*.model", "*.txt", "tokenizer/*")
-"""Patterns of the files that are downloaded for a model of the hub; pickled files are not."""
+"""Patterns of the files that are downloaded for a model of the hub; they exclude pickled files."""
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Start:
 
 
 def _note_size(config: Experiment, start: Experiment | None) -> None:
-    """Print a note if images have another size than those of the starting model's training."""
+    """Print a note if the images have another size than those that the starting model was trained on."""
     from tformer_cli.cli.output import note
     from tformer_cli.config.schema import ImageExperiment
 

@@ -39,8 +39,9 @@ class _ClosedStream(io.RawIOBase):
 def repair() -> None:
     """Replace closed streams: input and output raise an error when used, and standard error is discarded.
 
-    The null device takes their descriptors. Otherwise the next opened file would receive standard error. In Python such
-    a stream is None, and `print` then writes to standard output.
+    The null device takes their descriptors. Otherwise the next opened file could get descriptor 2, and receive what is
+    written to standard error. Python represents a closed stream by None, and `print(file=None)` writes to standard
+    output.
     """
     if sys.stdin is not None and sys.stdout is not None and sys.stderr is not None:
         return

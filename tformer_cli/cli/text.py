@@ -82,7 +82,7 @@ def check(files: Iterable[Path]) -> None:
 
 
 def decoded(stream: IO[bytes], name: str) -> Iterator[str]:
-    r"""Yield the lines of a byte stream, split at `\n` only, without one `\r` before it and a byte-order mark.
+    r"""Yield the lines of a byte stream, split at `\n` only; a `\r` before it and a byte-order mark are removed.
 
     `str.splitlines` would also split at U+2028, U+0085 and form feeds, so that the lines of input and output would not
     correspond.

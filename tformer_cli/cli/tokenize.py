@@ -109,7 +109,7 @@ def _values(files: list[Path], column: str | None, form: str, header: bool | Non
 
 
 def _config(**options: object) -> TokenizerConfig:
-    """Return the settings of options, after checking their types and ranges."""
+    """Return the settings that options give, after checking their types and ranges."""
     from tformer_cli.config.schema import TokenizerConfig
     from tformer_cli.config.values import convert, leaves
 

@@ -238,11 +238,11 @@ def _predict(arguments: PredictionArguments, *, translating: bool = False) -> No
 def _write(
     records: Iterable[tuple[Any, Prediction]], write: Callable[..., Any], n_best: int, arguments: PredictionArguments
 ) -> None:
-    """Write the predictions in the order of the inputs, and print notes about inputs in the end.
+    """Write the predictions in the order of the inputs, and print notes about inputs at the end.
 
     Args:
         records: inputs with their predictions.
-        write: function of an input, its prediction, `n_best` and the number of ranked labels that returns the output.
+        write: function that returns the output for an input, its prediction, `n_best` and the number of ranked labels.
         n_best: number of hypotheses that are written.
         arguments: arguments of the command.
     """
