@@ -120,13 +120,14 @@ def _refuse_retraining(before: Mapping[str, Any], after: Mapping[str, Any]) -> N
 
 
 VOCABULARY_SIZE = "tokenizer.vocab_size"
-"""Key of the size of a vocabulary, which a run reduces to what its text allows, unless the user gave it."""
+"""Key of the vocabulary size. A run reduces it if the text has fewer pieces, unless the user gave it."""
 
 
 def as_resumed(config: Experiment, saved: Path, overrides: Sequence[str]) -> Experiment:
-    """Return the configuration to resume a run, which keeps what the run was started with.
+    """Return the configuration to resume a run; it keeps some settings with which the run was started.
 
-    These are the defaults of the version that started it, and a size of the vocabulary that was reduced to its text.
+    These are settings whose present default differs from the behaviour of older versions, and a vocabulary size that
+    was reduced because the text has fewer pieces.
 
     Args:
         config: newly composed configuration.
@@ -156,7 +157,8 @@ def to_yaml(config: Experiment) -> str:
 def from_yaml(path: Path) -> Experiment:
     """Read the configuration of a run or a checkpoint.
 
-    Settings that are missing in the file of an older version have their defaults, or the behaviour of that version.
+    Settings that are missing in the file of an older version get their defaults, or values that preserve the behaviour
+    of that version.
 
     Raises:
         ConfigError: if it cannot be read, or contains a setting that is unknown in this version.

@@ -33,7 +33,7 @@ class TaskEntry:
     Attributes:
         experiment: dataclass of its settings, with those of its default model family.
         implementation: "module:function" or "module:class" that builds it from its settings.
-        needs: interfaces of a model's body, of which the task needs one.
+        needs: interfaces of a model's body; the task needs one of them.
     """
 
     experiment: type[Experiment]

@@ -25,7 +25,7 @@ class Sizes:
     """The sizes of the data that determine the shapes of a model's weights.
 
     Attributes:
-        vocabularies: number of tokens of the vocabulary, or of those of source and target.
+        vocabularies: size of the vocabulary, or sizes of the vocabularies of source and target.
         channels: number of channels of an image.
         image_size: size of an image in pixels: the side of a square, or height and width.
         bins: number of features in a frame of a recording.
@@ -45,11 +45,11 @@ class Limits:
 
     Attributes:
         source: maximum length of a source, in tokens, special tokens included; None: no limit.
-        target: maximum length of a target, likewise.
+        target: maximum length of a target, in tokens, special tokens included; None: no limit.
         frames: function from the numbers of feature frames of recordings, (B,), to the numbers of output frames, (B,);
             None if the model does not read recordings.
         multiple: height and width of an image must be multiples of this number of pixels.
-        segments: number of segment embeddings, by which it distinguishes the two texts of a pair; 0: none.
+        segments: number of segment embeddings, which distinguish the two texts of a pair; 0: none.
     """
 
     source: int | None = None
@@ -60,7 +60,7 @@ class Limits:
 
 
 class AttentionShape(TypedDict):
-    """The shape of attention, by which its backend is chosen: heads, width of a head, typical length of a sequence."""
+    """The shape of attention, for the choice of its backend: heads, width of a head, typical length of a sequence."""
 
     heads: int
     head_dim: int
@@ -75,10 +75,10 @@ class Family:
         name: name of its package in `tformer_cli.models`, and the value of `model.family`.
         config: dataclass of its settings, a `ModelConfig`.
         provides: names of the interfaces of its body: `encoder_decoder` (tokens to tokens), `token_editor` (deletes and
-            inserts tokens, given tokens), `causal_decoder` (running text; a vector for each token, from its left),
-            `token_encoder` (a vector for each token, from both sides), `masked_token_encoder` (the same, with segments
-            and separate documents), `image_encoder` (a vector for an image), `image_memory` (a vector for each part of
-            an image, to which a decoder attends), `patch_encoder` (a vector for each patch, some of which can be
+            inserts tokens, given tokens), `causal_decoder` (a vector for each token of running text, from its left
+            context), `token_encoder` (a vector for each token, from both sides), `masked_token_encoder` (the same, with
+            segments and separate documents), `image_encoder` (a vector for an image), `image_memory` (a vector for each
+            part of an image, to which a decoder attends), `patch_encoder` (a vector for each patch; patches can be
             masked), `recording_encoder` (its `encoder` has a vector for each frame of a recording, to which a decoder
             attends), `speech_recogniser` (recordings to tokens), `image_generator` (a generator of images, and its
             discriminator).
@@ -128,7 +128,7 @@ def family(name: str) -> Family:
 
 
 def is_causal(config: Any) -> bool:
-    """Return whether a model is a causal language model, whose vector of a token depends on its left alone.
+    """Return whether a model is a causal language model: a token's vector depends only on it and earlier tokens.
 
     Args:
         config: settings of a model.

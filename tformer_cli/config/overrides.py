@@ -98,7 +98,7 @@ def chosen_family(overrides: Sequence[str], schema: type[Experiment]) -> str:
 
 
 def unsuited(group: str, name: str, schema: type[Experiment]) -> ConfigError:
-    """Return the error for an option of another task, which lists the options of this task."""
+    """Return the error for an option of another task; the error lists the options of this task."""
     cause = f"{group}={name} does not go with task {schema.task}"
     return ConfigError(cause, f"one of {', '.join(fitting(group, schema))}")
 

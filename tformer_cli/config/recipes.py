@@ -125,7 +125,7 @@ def find(recipe: str) -> Path:
 
 
 def default_name(recipe: str) -> str:
-    """Return the name of a recipe for the names of run folders: that of the recipe, or the stem of its file."""
+    """Return the name of a recipe's run folders: its name if it comes with tformer, otherwise the stem of its file."""
     path = find(recipe).resolve()
     root = folder("recipes").resolve()
     return path.relative_to(root).with_suffix("").as_posix() if path.is_relative_to(root) else path.stem

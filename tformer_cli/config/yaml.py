@@ -2,8 +2,8 @@
 
 Reading checks the document event by event, before anything is built. Anchors and aliases (258 bytes of nested aliases
 can take half a minute), tags, deep nesting, huge documents, keys that are not text, and duplicate keys are refused with
-one line that names file and line. Plain scalars follow the YAML 1.2 core schema, so that `no` is the code of Norwegian
-and `1e-3` a number.
+a message that names file and line. Plain scalars follow the YAML 1.2 core schema, so that `no` is text (the code of
+Norwegian) and `1e-3` is a number.
 
 Writing uses block style, keeps the order of the keys, and quotes every string that a YAML reader could take for a value
 of another type.
