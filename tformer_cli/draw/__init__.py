@@ -1,7 +1,7 @@
 """Figures of a run as SVG and as pixels.
 
-Each kind of picture is a dataclass in a module of its own, whose function `layout` turns it into a `Drawing`: one list
-of shapes, from which `vector.py` makes SVG and `raster.py` makes pixels.
+Each kind of picture is a dataclass in a module of its own. The function `layout` of the module turns the picture into a
+`Drawing`: one list of shapes, from which `vector.py` makes SVG and `raster.py` makes pixels.
 """
 
 from __future__ import annotations

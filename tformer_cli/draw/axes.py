@@ -1,4 +1,4 @@
-"""What charts share: round numbers along an axis, and the lines, markers and legend of series."""
+"""Parts that several charts share: round numbers along an axis, and the lines, markers and legend of series."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MARKERS = ("circle", "square", "triangle", "diamond", "cross")
 DASHES = ((), (6, 4), (2, 3), (8, 3, 2, 3))
 MARKER_PIXELS, WIDTH_PIXELS, KEY_PIXELS, MAX_TICKS = 5, 2, 32, 7
 BEYOND = 0.01
-"""Share of the range of values that may lie beyond the outermost ticks: -0.1 needs no tick at -20 below 0."""
+"""Share of the range of values that may lie beyond the outermost ticks: for -0.1 to 100, ticks begin at 0, not -20."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Axis:
 
 
 def ticks(values: Sequence[float]) -> list[float]:
-    """Return at most `MAX_TICKS` round numbers that enclose all finite values, but for `BEYOND` of their range."""
+    """Return at most `MAX_TICKS` round numbers that enclose all finite values up to a share `BEYOND` of their range."""
     low, high = _range(values)
 
     def enclosing(step: float) -> tuple[int, int]:

@@ -23,7 +23,7 @@ class Bars:
         title: line above.
         x_title: label of the values.
         intervals: lower and upper end of the error bar of each value; empty: none.
-        percent: whether the values are shares, which are written in percent.
+        percent: whether the values are shares; they are then written in percent.
         note: a line below.
         name_pixels: greatest width of the names; longer ones are shortened.
     """

@@ -1,7 +1,7 @@
 """Matrices as coloured cells: their colours, their scale, and their reduction to a size that can be drawn.
 
-A value of 0 is transparent and the highest one opaque, so that low values show the page, be it light or dark. A scale
-with both signs is orange below 0 and blue above.
+A value of 0 is transparent and the highest one opaque, so that low values show the light or dark page behind them. A
+scale with both signs is orange below 0 and blue above.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Scale:
         low: value without colour, or, if the scale is diverging, the lowest value.
         high: value of the full colour.
         diverging: whether 0 has no colour and negative values have another colour than positive ones.
-        percent: whether values are shares, whose labels are in percent.
+        percent: whether values are shares; their labels are then in percent.
     """
 
     low: float
@@ -90,7 +90,7 @@ def scale_for(
     diverging: bool = False,
     percent: bool = False,
 ) -> Scale:
-    """Return the colour scale of some matrices: of given limits, or else to the highest (absolute) value."""
+    """Return the colour scale of some matrices: between the given limits, or up to the highest (absolute) value."""
     if limits:
         return Scale(*limits, diverging=diverging, percent=percent)
     highest = 0.0
@@ -122,7 +122,7 @@ def block_means(values: np.ndarray, most: int) -> tuple[np.ndarray, tuple[int, i
 
 
 def block_note(block: tuple[int, int], shape: Sequence[int]) -> list[str]:
-    """Return a note that cells are means of blocks of a matrix of a shape; none if they are single values."""
+    """Return a note that each cell is the mean of a block of a matrix; an empty list if cells are single values."""
     if block == (1, 1):
         return []
     return [f"Each cell is the mean of {block[0]} x {block[1]} of the {shape[0]:,} x {shape[1]:,} values."]

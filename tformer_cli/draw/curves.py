@@ -175,7 +175,7 @@ def _scales(picture: Curves, series: Sequence[_Series]) -> tuple[Axis, Axis, tup
 
 
 def _legend(curves: Sequence[Curve], names: Sequence[str], top: float, width: float) -> tuple[list[Shape], int]:
-    """Return the legend; none if only one series is there and has no name."""
+    """Return the legend and its height; it is empty if no series has a name."""
     if not any(names):
         return [], 0
     lines, markers = [curve.connected for curve in curves], [curve.points for curve in curves]

@@ -21,7 +21,7 @@ HEAT = np.array((255, 80, 0.0))
 HEAT_FINER = 2
 """Factor by which a stored heat map is finer than its weights; drawing it blends its pixels further."""
 STORED_PIXELS = 256
-"""Longest side of a stored image that has heat maps, which readers may see larger than it is in the gallery."""
+"""Longest side of a stored image that has heat maps; a page may show it larger than the gallery does."""
 MARK_PIXELS, MARK, MARK_OUTLINE = 7, "#00FFFF", "#000000"
 
 
@@ -86,13 +86,13 @@ def layout(picture: Gallery) -> Drawing:
 
 
 def _size(image: np.ndarray, side: int) -> tuple[int, int]:
-    """Return the width and height of an image whose longer side has a number of pixels."""
+    """Return the width and height of an image that is scaled to `side` pixels on its longer side."""
     height, width = (max(1, round(length * side / max(image.shape[:2]))) for length in image.shape[:2])
     return width, height
 
 
 def reduced(image: np.ndarray, side: int) -> np.ndarray:
-    """Return an image in colour, (height, width, 3), whose longer side has at most a number of pixels."""
+    """Return an image in colour, (height, width, 3), reduced to at most `side` pixels on its longer side."""
     from PIL import Image
 
     values = image.repeat(3, axis=-1) if image.shape[-1] == 1 else image

@@ -23,7 +23,7 @@ from tformer_cli.draw.lettering import (
 
 CELL_PIXELS, MAX_CELLS, MAX_NAMED, NAME_PIXELS, TEXT_PIXELS, MIN_WIDTH_PIXELS = 22, 512, 64, 200, 240, 260
 MARKED_PIXELS = 640
-"""Greatest length of a side whose names are the marks of an axis, which need no room for each cell."""
+"""Greatest length of a side with the marks of an axis in place of names; marks need no room beside each cell."""
 
 
 @dataclass

@@ -25,9 +25,9 @@ from tformer_cli.draw.lettering import (
 CELL_PIXELS, PANEL_PIXELS, SHEET_PIXELS, GAP_PIXELS = 22, 210, 960, 14
 MAX_PANELS, MAX_NAMED, NAME_PIXELS, MIN_TITLE_PIXELS = 256, 16, 110, 80
 LARGER = 1.15
-"""Factor by which a heat map of a small grid may be larger than its place, so that its cells have another pixel."""
+"""Factor by which a heat map of a small grid may exceed its place, so that its cells can be a pixel larger."""
 LETTER_PIXELS = FONT_PIXELS + 2
-"""Distance of names that do not touch."""
+"""Smallest distance at which names do not touch."""
 
 
 @dataclass
@@ -35,15 +35,15 @@ class HeatMaps:
     """Matrices of one shape that are drawn as heat maps in a grid, with one colour scale.
 
     Attributes:
-        values: (maps, rows, columns), float; or a sequence of matrices. At most 256 are drawn; larger ones than their
-            place in the grid are averaged in blocks.
+        values: (maps, rows, columns), float; or a sequence of matrices. At most 256 are drawn; matrices larger than
+            their place in the grid are averaged in blocks.
         titles: a title above each; empty: none.
         rows: names of the rows, which are drawn if at most 16 are not empty and none overlap; empty: none.
         columns: names of the columns, likewise.
         title: line above all of them.
         row_title: label of the rows.
         column_title: label of the columns.
-        percent: whether the values are shares, whose scale is in percent.
+        percent: whether the values are shares; their scale is then in percent.
         diverging: whether values of both signs differ in colour, as in `HeatMap`.
         limits: values at the two ends of the colour scale, as in `HeatMap`.
         grid_columns: number of heat maps in a row; 0: chosen automatically.
@@ -146,7 +146,7 @@ def layout(picture: HeatMaps) -> Drawing:
 
 
 def _side(count: int, picture: HeatMaps) -> tuple[int, int]:
-    """Return the longest side of a heat map and the number of heat maps in a row; up to 16 names need their room."""
+    """Return the longest side of a heat map, enlarged for up to 16 names, and the number of heat maps in a row."""
     few = 3 if count in (3, 5, 6, 9) else min(count, 4)
     across = picture.grid_columns or (few if count <= 16 else round(count**0.5 + 0.49))
     gap = GAP_PIXELS if picture.titles else GAP_PIXELS // 2

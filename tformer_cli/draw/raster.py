@@ -59,7 +59,7 @@ def _shade(colour: str) -> str:
 
 
 def _draw(sheet: Image.Image, canvas: ImageDraw.ImageDraw, shape: Shape) -> None:
-    """Draw a shape on a sheet, whose canvas is `canvas`."""
+    """Draw a shape on a sheet; `canvas` draws on the same sheet."""
     match shape:
         case Line(points, colour, width, dashes):
             parts = visible_parts(points, dashes)

@@ -14,7 +14,7 @@ from tformer_cli.draw.lettering import broken, notes_below, printable, text_widt
 
 FRAME_WIDTH_PIXELS, BIN_PIXELS, MIN_PIXELS = 3, 2, 240
 WIDTHS = (1000, 2000, 3000)
-"""Numbers of columns in pixels: the first, which fits on a page, in which the names of marks do not overlap."""
+"""Widths to try, in columns of pixels, until the names of marks do not overlap; the first fits on a page."""
 TICK_SECONDS, TICK_PIXELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1800, 3600), 40
 LIGHT, DARK = np.array((250, 250, 252.0)), np.array((20, 60, 130.0))
 
@@ -26,7 +26,7 @@ class Strip:
     Attributes:
         values: (rows, columns), 0 to 1.
         names: names of the rows.
-        column_frames: frames of the spectrogram that a column is wide.
+        column_frames: width of a column in frames of the spectrogram.
         title: line above.
         marks: columns and texts above them; a text without space is left out.
     """
@@ -43,8 +43,8 @@ class Spectrogram:
     """A spectrogram: time runs to the right, frequency upwards.
 
     Attributes:
-        values: (frames, bins), float. More than 1,000 frames are averaged in blocks; more than 2,000 or 3,000, if the
-            names of marks need this place.
+        values: (frames, bins), float. More than 1,000 frames are averaged in blocks; if the names of marks need more
+            room, only more than 2,000 or 3,000.
         marks: frames and their names, each drawn as a vertical line with the name above it.
         caption: a line below.
         frame_seconds: time between two frames, for the time axis; 0: no axis.
@@ -113,7 +113,7 @@ def layout(picture: Spectrogram) -> Drawing:
 
 
 def _frame_pixels(frames: int, columns: int) -> float:
-    """Return the width of a frame: 3 pixels or fewer of at most a number of columns, and more in short recordings."""
+    """Return the width of a frame in pixels: at most 3 if `columns` are enough, but more in short recordings."""
     block = -(-frames // columns)
     return max(1, min(FRAME_WIDTH_PIXELS, columns // frames), MIN_PIXELS // frames) / block
 
@@ -150,7 +150,7 @@ def _marks(marks: list[tuple[float, str]], top: float, bottom: float) -> Iterato
 
 
 def _strip(strip: Strip, left: float, top: float, column_pixels: float, most: int) -> tuple[list[Shape], float]:
-    """Return the title, the names, the texts and the cells of a strip, at most `most`, and where it ends below."""
+    """Return the shapes of a strip, with at most `most` rows and columns of cells, and its lower end."""
     shapes: list[Shape] = []
     if strip.title:
         shapes.append(Text((left, top + ROW_PIXELS / 2), printable(strip.title), colour="muted"))

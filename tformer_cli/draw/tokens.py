@@ -41,14 +41,14 @@ class TokenRow:
 
 @dataclass
 class Tokens:
-    """Rows of tokens that are shaded by their weights; rows wrap, and those of Arabic or Hebrew run to the left.
+    """Rows of tokens that are shaded by their weights; rows wrap, and Arabic or Hebrew runs from right to left.
 
     Attributes:
         rows: the rows. At most 64 are drawn.
         title: line above.
-        percent: whether the weights are shares, whose scale is in percent.
+        percent: whether the weights are shares; their scale is then in percent.
         diverging: whether weights of both signs differ in colour, as in `HeatMap`.
-        limits: weights at the two ends of the colour scale, as in `HeatMap`; None: those of all rows.
+        limits: weights at the two ends of the colour scale, as in `HeatMap`; None: from the weights of all rows.
         note: a line below.
         width: largest width of the picture in pixels.
     """
