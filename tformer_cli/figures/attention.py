@@ -23,7 +23,7 @@ from tformer_cli.nn.recurrent_attention import RecurrentAttention
 from tformer_cli.nn.taps import attention_weights
 
 MOST_VALUES = 1_000_000
-"""Number of weights in all figures, above which those of long inputs are averaged in blocks."""
+"""Number of weights in all figures. Above it, the weights of long inputs are averaged in blocks."""
 DECIMALS = 4
 """Decimals of the weights in JSON."""
 MOST_IMAGES = 64
@@ -72,7 +72,7 @@ def head_maps(example: Example, layer: Layer, weights: np.ndarray, heads: list[i
 def over_image(example: Example, layer: Layer, weights: np.ndarray, caption: str = "") -> Gallery | None:
     """Return the weights of each query, (H, Q, K), averaged over heads, over the image; as in Xu et al. 2015, figure 3.
 
-    None: the keys are not the patches of an image, or the queries are.
+    The result is None if the keys are not the patches of an image, or if the queries are patches too.
     """
     queries, keys = axes_of(example, layer, weights.shape)
     if example.image is None or keys.grid is None or queries.grid is not None:
@@ -96,7 +96,7 @@ def drawn_maps(gallery: Gallery) -> np.ndarray:
 
 
 def bounded(picture: HeatMap | HeatMaps, side: int) -> HeatMap | HeatMaps:
-    """Return a picture with its weights as they are drawn: at most `side` rows and columns, of means of blocks."""
+    """Return a picture with at most `side` rows and columns of weights, by averaging blocks."""
     values = np.asarray(picture.values)
     matrices, blocks = zip(*(block_means(each, side) for each in values.reshape(-1, *values.shape[-2:])), strict=True)
     (tall, wide), shape = blocks[0], (*values.shape[:-2], *matrices[0].shape)
@@ -134,7 +134,7 @@ def class_attention(axis: Axis, weights: np.ndarray) -> np.ndarray:
 
     Args:
         axis: the positions of an encoder of images, which form a grid.
-        weights: (H, N, N), which are averaged over heads.
+        weights: (H, N, N); they are averaged over heads.
 
     Returns:
         (rows, columns).
@@ -179,7 +179,7 @@ def sentences(*parts: str) -> str:
 
 
 def caption_of(model: nn.Module, layer: Layer) -> str:
-    """Return what differs between layers: the names of queries of cross-attention, and the weights of recurrent models.
+    """Return sentences for layers of cross-attention, about the names of queries, and for layers of recurrent models.
 
     Args:
         model: the model.

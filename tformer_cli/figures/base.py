@@ -1,4 +1,4 @@
-"""What figures are drawn from, and what a figure is.
+"""Figures, kinds of figures, and the model and inputs that they are drawn from.
 
 Shapes: H heads, Q queries, K keys.
 """
@@ -28,7 +28,7 @@ KIND_NAMES = {
 
 
 MEAN = "mean over heads"
-"""Name for readers of weights that are averaged over heads."""
+"""Title of weights that are averaged over heads."""
 CACHED_BYTES = 256_000_000
 """Bytes of attention weights that are kept, since several kinds of figures are drawn from the same weights."""
 RECORDED_BYTES = 256_000_000
@@ -44,7 +44,7 @@ class Figure:
         title: heading.
         picture: what is drawn.
         numbers: the numbers that are drawn, by name; arrays, numbers, strings, and lists and mappings of them.
-        caption: what this figure shows beyond what is common to all figures of its kind.
+        caption: description of this figure, beyond the description of its kind.
         example: name of the input; empty: the figure is of the model alone.
     """
 
@@ -109,7 +109,7 @@ def recorded_bytes(example: Example, layer: Layer) -> float:
 
 
 def recorded_together(example: Example, layers: Sequence[Layer]) -> Iterator[list[Layer]]:
-    """Yield layers in order in groups that one pass of the model records: as many as fit, or a single large one."""
+    """Yield groups of consecutive layers to record in one pass of the model: as many as fit, or a single large one."""
     group: list[Layer] = []
     for layer in layers:
         if group and sum(recorded_bytes(example, each) for each in (*group, layer)) > RECORDED_BYTES:
@@ -121,7 +121,7 @@ def recorded_together(example: Example, layers: Sequence[Layer]) -> Iterator[lis
 
 
 def used_modules(modules: Iterable[nn.Module], example: Example) -> set[nn.Module]:
-    """Return those of some modules that the model calls for an input."""
+    """Return the modules, of the given ones, that the model calls for an input."""
     used: set[nn.Module] = set()
     hooks = [module.register_forward_pre_hook(lambda module, _: used.add(module)) for module in modules]
     try:
@@ -202,7 +202,7 @@ class Subject:
         self._free: float = CACHED_BYTES
 
     def layers(self, kind: AttentionKind | None = None) -> list[Layer]:
-        """Return the layers that the user wants to see, of a kind or of all kinds, with one of the heads or more."""
+        """Return the layers that the user wants to see and that have a chosen head, of one kind or of all kinds."""
         numbers = self.options.layers
         return [
             layer
@@ -215,7 +215,7 @@ class Subject:
         return [head for head in range(layer.heads) if not self.options.heads or head + 1 in self.options.heads]
 
     def heads_title(self, layer: Layer) -> str:
-        """Return the name of the mean over the chosen heads of a layer for readers, or that of a single head."""
+        """Return the title of the mean over the chosen heads of a layer, or of a single head."""
         heads = self.heads(layer)
         return f"head {heads[0] + 1}" if len(heads) == 1 else MEAN
 
@@ -247,7 +247,7 @@ class Subject:
             yield from ((layer, weights[layer.name]) for layer in group if layer.name in weights)
 
     def _recorded(self, example: Example, layers: Sequence[Layer]) -> dict[str, np.ndarray]:
-        """Return the weights of those of some layers that an input uses, (H, Q, K), float32, by name, in one pass."""
+        """Return the weights, (H, Q, K), float32, by name, of the given layers that an input uses, from one pass."""
         given = attention_weights(self.model, example.run, [layer.name for layer in layers])
         return {name: weights[0].float().cpu().numpy() for name, weights in given.items()}
 
@@ -281,7 +281,7 @@ class Kind:
         about: what is drawn, and how to read it.
         formula: what is computed.
         source: paper, with section, equation or figure.
-        widget: function that returns what is above the figures.
+        widget: function that returns the HTML above the figures.
         draw: function that yields the figures of a subject.
         missing: function that returns the reason why a subject has no such figure; empty: it has some.
         explicit: whether the figures are drawn only if they are named, since they take long.

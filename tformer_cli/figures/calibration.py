@@ -63,7 +63,7 @@ def reliability_figure(split: str, probabilities: np.ndarray, targets: np.ndarra
 
 
 def confusion_figure(split: str, predictions: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Figure:
-    """Return the confusion matrix of the labels that have examples; of many labels those with the lowest recall."""
+    """Return the confusion matrix of the labels that have examples, or of many labels, of those with lowest recall."""
     matrix, chosen = confusion(targets, predictions, len(labels), MOST_LABELS)
     names, present = [labels[number] for number in chosen], np.unique(targets)
     title = f"{split}, confusion"

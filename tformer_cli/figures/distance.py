@@ -31,7 +31,7 @@ def missing(subject: Subject) -> str:
 def distances(subject: Subject) -> dict[AttentionKind, tuple[str, dict[Layer, np.ndarray]]]:
     """Return the unit, and the mean distances of the heads of each layer, (examples, 1 + H), by kind of attention.
 
-    The first column is that of uniform attention, see `places.uniform_attention`.
+    The first column holds the distance of uniform attention, see `places.uniform_attention`.
     """
     results: dict[AttentionKind, tuple[str, dict[Layer, np.ndarray]]] = {}
     for kind in KINDS:

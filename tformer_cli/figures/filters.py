@@ -1,4 +1,4 @@
-"""What the first layer of an encoder of images looks for, as little pictures.
+"""The filters of the first layer of an image encoder, as small images.
 
 Shapes: F filters, C channels, h and w height and width of a filter in pixels.
 """
@@ -25,7 +25,7 @@ def reader(model: nn.Module) -> PixelReader | None:
 
 
 def picture_of(values: np.ndarray) -> np.ndarray:
-    """Return a filter as an image, (h, w, C) float to (h, w, 3 or 1) uint8: 0 is grey, the extreme value full."""
+    """Return a filter, (h, w, C) float, as an image, (h, w, 3 or 1) uint8, in which 0 is grey; it uses all contrast."""
     scaled = 127.5 + 127.5 * values / max(float(np.abs(values).max()), 1e-12)
     scaled = scaled if values.shape[-1] in (1, 3) else scaled.mean(-1, keepdims=True)
     return scaled.round().astype(np.uint8)

@@ -22,7 +22,7 @@ from tformer_cli.inspectors.base import Example
 from tformer_cli.nn.taps import tapped
 
 MOST_ROWS = 64
-"""Maximum number of heads in a table; of more, there are several tables."""
+"""Maximum number of heads in a table; more heads are divided into several tables."""
 OF_A_LINE = ("previous token", "next token")
 """Patterns of neighbours; patches in raster order have other neighbours."""
 OF_ONE_SEQUENCE = (*OF_A_LINE, "same token")
@@ -57,7 +57,7 @@ class Table:
 
 
 def without_meaning(example: Example, layer: Layer, shape: Sequence[int]) -> Sequence[str]:
-    """Return the patterns that compare different sequences, or patches as if they were in a line.
+    """Return the patterns without a meaning for a layer: they compare different sequences, or treat patches as a line.
 
     Args:
         example: the input.
@@ -71,7 +71,7 @@ def without_meaning(example: Example, layer: Layer, shape: Sequence[int]) -> Seq
 
 
 def measures(weights: np.ndarray, without: Collection[str]) -> dict[str, np.ndarray]:
-    """Return the share of attention of each pattern, and the entropy as a share of the largest, by name, (H,) each.
+    """Return the share of attention of each pattern, and the entropy as a share of its maximum, by name, (H,) each.
 
     Args:
         weights: (H, Q, K).
@@ -115,7 +115,7 @@ def tables(subject: Subject, kind: AttentionKind) -> Iterator[Table]:
 
 
 def disagreements(subject: Subject, example: Example, layers: Sequence[Layer]) -> dict[Layer, dict[str, float]]:
-    """Return the disagreements of the heads of those layers that an input uses, from one pass."""
+    """Return the disagreements of the heads of each layer that an input uses, from one pass."""
     names = [layer.name for layer in layers]
     with torch.no_grad(), tapped(subject.model, {term.tap for term in TERMS.values()}, names) as records:
         example.run()

@@ -1,4 +1,4 @@
-"""Which tokens, or which parts of an image, the predicted label rests on.
+"""The importance of tokens, or of parts of an image, for the predicted label.
 
 Shapes: T tokens, D width of their vectors; C channels, H and W height and width of an image in pixels.
 """

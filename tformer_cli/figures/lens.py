@@ -24,7 +24,7 @@ def layer_names(count: int) -> list[str]:
 
 
 def measured(subject: Subject, example: Example) -> tuple[Lens, list[str]]:
-    """Return the lens of an example, and the names of its positions, which end in what they read."""
+    """Return the logit lens of an example, and the names of its positions: the tokens that they read."""
     lens = subject.inspector.lens(subject.model)
     axis = lens and (example.decoder if lens.of_decoder else example.encoder)
     assert lens is not None and axis is not None

@@ -1,4 +1,4 @@
-"""What one position looks at, in each layer: shaded tokens, heat over an image, or a strip over time.
+"""The attention of one position in each layer: as shaded tokens, a heat map over an image, or a strip over time.
 
 Shapes: L layers, H heads, Q queries, K keys.
 """
@@ -75,7 +75,7 @@ class Look:
         return [f"layer {layer.number}" for layer in self.layers]
 
     def number_of(self, query: str) -> int | None:
-        """Return the query that the user asks for, or the one that looks furthest; None: it is not among them."""
+        """Return the number of the user's query, None if there is no such query; without one, of `furthest`."""
         return number_of(self.names, query) if query else furthest(self.weights, self.queries, self.keys, self.names)
 
     def point_of(self, query: int) -> Point | None:
@@ -88,7 +88,7 @@ class Look:
 
 
 def looks_of(subject: Subject, example: Example) -> Iterator[Look]:
-    """Yield the attention of an input by kind of layers; layers of different sizes, of feature maps, are apart."""
+    """Yield the attention of an input by kind of layers; layers with maps of different sizes are separate."""
     for kind in AttentionKind:
         groups: dict[tuple[int, ...], list[tuple[Layer, np.ndarray]]] = {}
         for layer, every in subject.weights(example, kind):
@@ -114,7 +114,7 @@ def shown_layers(look: Look) -> list[int]:
 
 
 def over_image(look: Look, numbers: list[int]) -> Gallery:
-    """Return a row of images for each layer, with a column for each query; of one query, the layers are a row."""
+    """Return a row of images for each layer, with a column for each query; for one query, the layers form a row."""
     shown, image = shown_layers(look), look.example.image
     assert image is not None
     cells = [(place, number) for place in shown for number in numbers]
@@ -226,7 +226,7 @@ def figure_of(name: str, look: Look, number: int, *, chosen: bool) -> Figure:
 
 
 def caption_of(look: Look, *, over_image: bool, automatic: bool) -> str:
-    """Return what a figure shows.
+    """Return the caption of a figure.
 
     Args:
         look: the attention.

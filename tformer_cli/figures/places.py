@@ -20,7 +20,7 @@ from tformer_cli.inspectors.images import grid_of
 MARKS = 12
 """Maximum number of marks on an axis of times."""
 ALMOST_UNIFORM = 0.95
-"""Evenness of weights from which a caption says that they are almost uniform."""
+"""Evenness of weights from which on a caption says that they are almost uniform."""
 
 
 def axes_of(example: Example, layer: Layer, shape: Sequence[int]) -> tuple[Axis, Axis]:
@@ -46,7 +46,7 @@ def axes_of(example: Example, layer: Layer, shape: Sequence[int]) -> tuple[Axis,
 
 
 def query_names(example: Example, layer: Layer, axis: Axis) -> list[str]:
-    """Return the names of queries; those of cross-attention have the names of what they predict."""
+    """Return the names of queries; a query of cross-attention has the name of the token that it predicts."""
     if layer.kind is AttentionKind.cross and example.outputs:
         return token_names(Axis.of_tokens(example.outputs))
     return names_of(axis)
@@ -68,7 +68,7 @@ def place_name(axis: Axis, number: int) -> str:
 
 
 def marks_of(axis: Axis) -> list[str]:
-    """Return the names along an axis of a picture: all tokens; of patches the first of each row; of frames round times.
+    """Return the names along an axis of a picture: of every token, of the first patch of each row, or of round times.
 
     Other positions have empty names.
     """
@@ -86,7 +86,7 @@ def marks_of(axis: Axis) -> list[str]:
 
 
 def unit_name(axis: Axis) -> str:
-    """Return what the positions of an axis are."""
+    """Return the type of the positions of an axis: `patch`, `time` or `token`."""
     return "patch" if axis.grid is not None else "time" if axis.unit == "seconds" else "token"
 
 
@@ -103,15 +103,16 @@ def furthest(weights: np.ndarray, queries: Axis, keys: Axis, names: Sequence[str
     """Return the query whose attention goes furthest from itself, compared with uniform attention to the same keys.
 
     It has the highest mean over layers and heads of sum_j (A_ij - U_ij) |p_i - p_j|. Without U it would be the first
-    or the last position. Between different sequences, such as those of an encoder and a decoder, it is the one whose
-    attention is most focussed: the highest sum_j A_ij^2. Queries without a letter or digit and marks such as </s> and
-    [class] are left out, if possible. As keys of self-attention they do not count: many heads rest on them.
+    or the last position. If queries and keys are different sequences, as those of a decoder and an encoder, it is the
+    query with the most concentrated attention: the highest sum_j A_ij^2. Queries without a letter or digit and marks
+    such as </s> and [class] are left out, if possible. They do not count as keys of self-attention either, since many
+    heads attend to them by default.
 
     Args:
         weights: of each layer, averaged over heads, (L, Q, K).
         queries: the positions of queries.
         keys: the positions of keys.
-        names: names of the queries for readers; in cross-attention those of what they predict.
+        names: names of the queries for readers; in cross-attention, of the tokens that they predict.
     """
     mean = weights.mean(0)
     is_word = np.array([any(map(str.isalnum, name)) and not is_mark(name) for name in names])
@@ -128,7 +129,7 @@ def furthest(weights: np.ndarray, queries: Axis, keys: Axis, names: Sequence[str
 def uniform_attention(weights: np.ndarray) -> np.ndarray:
     """Return equal weights for the keys that queries may attend to, (N, N), given some weights (..., N, N).
 
-    They are all keys, or those up to the query if no weight of a later one is above 0.
+    Queries may attend to all keys, or only to keys up to the query if no weight of a later key is above 0.
     """
     allowed = np.ones(weights.shape[-2:])
     allowed = allowed if np.triu(weights, 1).any() else np.tril(allowed)
@@ -160,5 +161,5 @@ def uniform_note(weights: np.ndarray, names: Sequence[str] = ()) -> str:
 
 
 def side_of(most: int, panels: int) -> int:
-    """Return the side of square matrices, 32 to 128, of which a number of panels has about `most` values."""
+    """Return the side of square matrices, from 32 to 128, so that `panels` of them have about `most` values."""
     return min(128, max(32, math.isqrt(most // max(1, panels))))

@@ -32,16 +32,16 @@ CLOCKS = (Positions.sinusoidal, Positions.learnable_sinusoidal, Positions.sinuso
 
 @dataclass
 class Table:
-    """The vectors of a module, and those of them that are drawn.
+    """The vectors of a module of absolute positions, and which of them are drawn.
 
     Attributes:
         name: name of the module.
-        title: name for readers; of several modules with equal vectors, the names of all.
+        title: name for readers; if several modules have equal vectors, the names of all of them.
         scheme: the position scheme.
-        vectors: of the drawn positions, (N, D), float64; without that of [class].
+        vectors: vectors of the drawn positions, (N, D), float64, without [class].
         places: numbers of the drawn positions, (N, 1), or rows and columns of patches, (N, 2).
         size: number of all positions, or of all rows and columns.
-        sequences: vectors of consecutive positions, whose pairs of dimensions are hands of clocks, each with a name.
+        sequences: named sequences of vectors of consecutive positions; each pair of dimensions is the hand of a clock.
         class_vector: vector of [class], (D,); None: there is none.
     """
 
@@ -83,7 +83,7 @@ class Table:
 
 
 def tables(model: nn.Module) -> list[Table]:
-    """Return the vectors of all modules of absolute positions; equal ones of several modules once."""
+    """Return the vectors of all modules of absolute positions; modules with equal vectors share a table."""
     distinct: list[Table] = []
     for name, module in model.named_modules():
         if not isinstance(module, PositionVectors) or module.scheme not in ABSOLUTE_POSITIONS:
@@ -102,8 +102,8 @@ def tables(model: nn.Module) -> list[Table]:
 def of_line(name: str, module: PositionVectors) -> Table:
     """Return the vectors of token positions that training could reach.
 
-    A learned table starts with zeros, so that the last rows of it that are zero belong to positions that no training
-    example had: they are left out.
+    A learned table starts with zeros, so that zeros in its last rows belong to positions that no training example had.
+    These rows are left out.
     """
     assert isinstance(module, AbsolutePositions)
     size = module.max_length
@@ -117,7 +117,7 @@ def of_line(name: str, module: PositionVectors) -> Table:
 
 @torch.no_grad()
 def of_grid(name: str, module: GridPositions) -> Table:
-    """Return the vectors of patches; of a large grid those of evenly spaced rows and columns."""
+    """Return the vectors of patches; for a large grid, of evenly spaced rows and columns."""
     rows, columns = module.grid
     count = rows * columns + module.class_token
     every = module.vectors(count).cpu().double().numpy()
@@ -247,13 +247,13 @@ def angle_figure(table: Table, title: str, name: str, clocks: analysis.Clocks, p
 
 
 def period_figure(table: Table, title: str, name: str, periods: np.ndarray) -> Figure:
-    """Return the curve of the periods of all pairs of dimensions, for learned frequencies beside the fixed ones.
+    """Return the curve of the periods of all pairs of dimensions; for learned frequencies, also of the initial ones.
 
     Args:
         table: the table.
         title: title of the figure.
         name: name of the figure.
-        periods: positions in which each hand turns once, (D / 2,).
+        periods: number of positions in which each hand turns once, (D / 2,).
     """
     curves, pairs = [periods], np.arange(len(periods))
     if table.scheme is Positions.learnable_sinusoidal:

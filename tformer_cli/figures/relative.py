@@ -1,7 +1,7 @@
-"""Relative position schemes: what they add to the scores by the offset of the key from the query.
+"""Relative position schemes: the terms that they add to the scores, by the offset of the key from the query.
 
-An offset is the position of the key minus that of the query: negative for keys before the query. A decoder's queries
-see no keys after them, so that only offsets up to 0 are drawn for it.
+An offset is the position of the key minus that of the query: negative for keys before the query. The queries of a
+decoder see no keys after them, so that only offsets up to 0 are drawn for a decoder.
 
 Shapes: H heads, O offsets, K head width, L layers.
 """
@@ -31,8 +31,8 @@ def offsets(model: nn.Module, reach: int, *, causal: bool) -> np.ndarray:
     """Return the drawn offsets: to both sides, or only to keys before the query.
 
     Args:
-        model: its longest sequence bounds the offsets that training could reach.
-        reach: offset from which the scheme makes no difference.
+        model: the model; its longest sequence bounds the offsets that training could reach.
+        reach: greatest offset that the scheme distinguishes from greater ones.
         causal: whether queries see only keys before them.
     """
     lengths = [module.max_length for module in model.modules() if isinstance(module, AbsolutePositions)]
@@ -89,7 +89,7 @@ def t5_figure(subject: Subject, name: str, module: T5Bias) -> Figure:
 
 @torch.no_grad()
 def grid_figures(subject: Subject, name: str, module: GridBias) -> Iterator[Figure]:
-    """Yield the bias of each head by offset of rows and columns, and that of [class]."""
+    """Yield the bias of each head by offset of rows and columns, and the bias of [class]."""
     heads = chosen_heads(subject, module.table.shape[-1])
     # The table has the position of the query minus that of the key.
     table = module.table.flip(0, 1).permute(2, 0, 1)[heads].cpu().double().numpy()
@@ -119,7 +119,7 @@ def grid_figures(subject: Subject, name: str, module: GridBias) -> Iterator[Figu
 
 @torch.no_grad()
 def xl_figures(subject: Subject) -> Iterator[Figure]:
-    """Yield the term of the position of each layer and head by offset, v . W_R R / sqrt(K)."""
+    """Yield the position term v . W_R R / sqrt(K) of each layer and head, by offset."""
     for kind in AttentionKind:
         places, values = [], []
         across = offsets(subject.model, REACH, causal=kind is AttentionKind.decoder)

@@ -24,9 +24,9 @@ MOST_VALUES, MOST_IMAGES = 300_000, 6
 
 
 def residual_layers(subject: Subject) -> list[Layer]:
-    """Return the layers of self-attention whose residual connections are the only other way between positions.
+    """Return the self-attention layers of stacks in which nothing else mixes positions.
 
-    They are those of stacks of blocks without convolutions over positions.
+    These are stacks of blocks without convolutions over positions.
     """
     stacks = [module for module in subject.model.modules() if isinstance(module, Stack) and not module.convolves]
     modules = {id(module) for stack in stacks for module in stack.modules()}
@@ -46,7 +46,7 @@ def missing(subject: Subject) -> str:
 def rollouts(subject: Subject, example: Example, kind: AttentionKind) -> tuple[Axis, np.ndarray, np.ndarray] | None:
     """Return the positions of a stack, the rollout after each layer, and the weights of the last layer.
 
-    All layers count, whichever the user wants to see. None: the input does not use such layers.
+    All layers count, even if the user selects some. The result is None if the input does not use such layers.
 
     Returns:
         The positions, (L, N, N) and (H, N, N).

@@ -1,4 +1,4 @@
-"""Recordings: what a model hears, with what CTC emits and where the decoder attends.
+"""Recordings: the features that a model reads, the tokens that CTC emits, and the attention of the decoder.
 
 Shapes: T frames, T' frames after subsampling, N output tokens.
 """
@@ -33,7 +33,7 @@ def emitted(emissions: Emissions) -> list[tuple[int, str]]:
 
 
 def attention_over_time(subject: Subject, example: Example) -> tuple[Layer, np.ndarray] | None:
-    """Return the layer and the weights (N, T') of the last cross-attention, averaged over heads; None: none."""
+    """Return the last layer of cross-attention and its weights averaged over heads, (N, T'); None if there is none."""
     last = None
     for layer, weights in subject.weights(example, AttentionKind.cross):
         last = layer, weights[subject.heads(layer)].mean(0)

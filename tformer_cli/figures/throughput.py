@@ -12,18 +12,18 @@ from tformer_cli.figures.base import Figure, Kind, Subject
 from tformer_cli.inspectors.base import Load
 
 BATCH, MOST_EXAMPLES = 8, 65_536
-"""Batch of the measured speed, and the largest batch that is considered."""
+"""Batch size of the measurement of speed, and the largest batch that is considered."""
 RATE_SECONDS, LARGEST_SECONDS = 5.0, 10.0
-"""Time for the measurements of a size, roughly."""
+"""Approximate time in seconds to measure the speed, and the largest batch, of one size."""
 
 
 def load_of(subject: Subject) -> Load | None:
-    """Return the work of the first example; None: there is none."""
+    """Return the load of the first example that has one; None if there is none."""
     return next((example.load for example in subject.examples if example.load is not None), None)
 
 
 def prepared(load: Load, batch: int, size: int) -> Callable[[], None]:
-    """Make a batch of examples of a size, and return what runs the model on it without gradients, dropping outputs."""
+    """Make a batch of examples, and return a function that runs the model on it without gradients or outputs."""
     work = load.prepare(batch, size)
 
     def run() -> None:
@@ -93,7 +93,7 @@ def largest_figure(subject: Subject, load: Load, device: torch.device) -> Iterat
 def by_size(
     load: Load, values: Sequence[float], title: str, value_title: str, ranges: Sequence[tuple[float, float]] = ()
 ) -> Bars | Curves:
-    """Return a curve of values by the size of the input; of a single size a bar."""
+    """Return a curve of values by the size of the input; for a single size, a bar."""
     if len(load.sizes) == 1:
         return Bars([f"{load.sizes[0]:,} {load.unit}"], values, title, value_title, ranges)
     return Curves(

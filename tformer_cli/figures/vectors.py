@@ -1,4 +1,4 @@
-"""Contextual vectors of tokens beside static ones, and those of a word in many texts.
+"""Contextual vectors of tokens compared with static ones, and the vectors of a word in many texts.
 
 A contextual vector is the output of a block at a position; a static vector is the row of the embedding.
 
@@ -35,11 +35,11 @@ BATCH_TEXTS, OTHERS_OF_TEXT, CONTEXT, NEAREST = 32, 8, 16, 3
 
 NO_TOKENS = "the model reads no tokens in layers"
 MAX_FLATNESS = 4
-"""The largest ratio of the spreads of a map whose axes have equal units."""
+"""The ratio of the spreads of a map below which both axes have equal units."""
 CONTINUES = "##"
 """The mark of pieces that continue a word in WordPiece."""
 BYTE = regex.compile(rb"<0x([0-9A-F]{2})>")
-"""A byte of a character that is in several tokens."""
+"""A byte token, which holds a part of a character."""
 ENDS = regex.compile(r"</?s>|<pad>|\[(?:CLS|SEP|PAD)\]")
 """Tokens that are no part of the text."""
 
@@ -62,7 +62,7 @@ class Occurrences:
 
 
 def pattern_of(word: str) -> regex.Pattern[str]:
-    """Return the pattern of a word: a whole word in any case, or any place in a script without spaces."""
+    """Return the pattern of a word: a whole word in any case, or any occurrence in a script without spaces."""
     word = unicodedata.normalize("NFKC", word).strip()
     if regex.search(f"[{UNSPACED}]", word):
         return regex.compile(r"\s*".join(map(regex.escape, "".join(word.split()))), regex.IGNORECASE)
@@ -71,7 +71,7 @@ def pattern_of(word: str) -> regex.Pattern[str]:
 
 
 def spelled(names: Sequence[str]) -> list[str]:
-    """Return the characters that each token adds to the text, by the marks of its tokenizer for spaces.
+    """Return the characters that each token adds to the text, according to the tokenizer's marks for spaces.
 
     SentencePiece and byte-level tokenizers mark spaces; WordPiece marks pieces that continue a word. A character whose
     bytes are in several tokens is added by the last of them.
@@ -84,7 +84,7 @@ def spelled(names: Sequence[str]) -> list[str]:
 
 
 def _with_bytes(name: str) -> bytes:
-    """Return the name of a token in UTF-8, with its bytes that are written as <0xE6>."""
+    """Return the name of a token in UTF-8; bytes that are written as <0xE6> are decoded."""
     return BYTE.sub(lambda match: bytes.fromhex(match[1].decode()), name.encode())
 
 

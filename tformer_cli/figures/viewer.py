@@ -27,7 +27,7 @@ MOST_POSITIONS, MOST_BYTES = 256, 1_000_000
 
 @dataclass
 class Contents:
-    """What the viewer shows, and what does not fit.
+    """The contents of the viewer, and notes on what does not fit.
 
     Attributes:
         examples: the inputs with their layers, for JSON.
@@ -74,7 +74,7 @@ class Contents:
 
 
 def first_query(subject: Subject, example: Example, layer: Layer, weights: np.ndarray) -> int:
-    """Return the query that is shown first in layers of a kind: that of the user, or the one that looks furthest.
+    """Return the query that is shown first in layers of a kind: the user's query, or the one that looks furthest.
 
     Args:
         subject: the model and what the user wants to see.
@@ -89,7 +89,7 @@ def first_query(subject: Subject, example: Example, layer: Layer, weights: np.nd
 
 
 def encoded_size(weights: np.ndarray) -> int:
-    """Return the number of characters of a byte for each weight in base64."""
+    """Return the number of base64 characters of the weights, with one byte for each weight."""
     return 4 * -(-weights.size // 3)
 
 
