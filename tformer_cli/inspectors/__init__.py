@@ -1,1 +1,1 @@
-"""Inputs of trained models with what their positions mean, for figures that look inside."""
+"""Inspectors: examples of a model's inputs with a meaning for each position, for figures that look inside the model."""

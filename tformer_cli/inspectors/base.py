@@ -80,10 +80,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Explained:
-    """A score as a function of the input's vectors, for the importance of each of them.
+    """A score as a function of the input's vectors, to measure the importance of each vector.
 
     Attributes:
-        name: what the score is, such as the logit of a label.
+        name: name of the score, such as `logit of LABEL`.
         vectors: the input: embeddings (N, D), or an image (C, H, W).
         score: function from a batch of inputs, (B, N, D) or (B, C, H, W), to their scores (B,).
         baseline: an input without information, of the shape of `vectors` or broadcastable to it.
@@ -97,7 +97,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class Emissions:
-    """What the output layer of CTC finds most probable in each of T' frames.
+    """The most probable token of a CTC output layer in each of T' frames.
 
     Attributes:
         tokens: name of the most probable token, blank excluded.
@@ -112,13 +112,13 @@ class Emissions:
 
 @dataclass(frozen=True)
 class Load:
-    """Work of any size for a model, made by repeating an example, to measure its speed.
+    """Inputs of any size, made by repeating an example, to measure the speed of a model.
 
     Attributes:
-        unit: what the size of an input counts: tokens, pixels or frames.
+        unit: unit of the size of an input: tokens, pixels or frames.
         sizes: sizes that the model reads, ascending.
-        prepare: function of batch and size that makes a batch of examples of this size, and returns a function that
-            runs the model on it.
+        prepare: function of a batch size and an input size; it makes a batch of such examples, and returns a function
+            that runs the model on the batch.
     """
 
     unit: str
@@ -154,9 +154,9 @@ class Example:
         frame_seconds: time between two frames of `features`.
         begin_seconds: time of the first frame of `features`, which is negative if silence is added before a recording.
         words: words that the model recognises, each with the time at which it begins, in seconds.
-        emissions: what CTC finds in each frame of the encoder; None: the model has no CTC.
+        emissions: the most probable CTC token in each frame of the encoder; None: the model has no CTC.
         explained: function that returns a score to explain; None: there is none.
-        load: work of any size like this input; None: there is none.
+        load: inputs of any size like this one, to measure the speed; None: there are none.
     """
 
     name: str
@@ -188,10 +188,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Lens:
-    """What turns the hidden states of a stack into predictions of tokens.
+    """The layers that turn the hidden states of a stack into predictions of tokens (a logit lens).
 
     Attributes:
-        stack: its blocks.
+        stack: the stack of blocks.
         logits: function from hidden states (T, D), before the last normalisation, to scores (T, V).
         pieces: function from token ids to their names.
         of_decoder: whether the positions are those of the decoder, otherwise of the encoder.
@@ -211,11 +211,11 @@ def lens_of(
     *,
     head: Callable[[Tensor], Tensor] | None = None,
 ) -> Lens | None:
-    """Return what turns the hidden states of a stack into predictions of tokens; None: it is no stack of blocks.
+    """Return the lens of a stack, which predicts tokens from hidden states; None if it is no stack of blocks.
 
     Args:
         model: a model with an output layer, `logits`.
-        stack: its blocks, of a decoder unless there is a head; anything else has no lens.
+        stack: a `Stack`: of an encoder if there is a head, otherwise of a decoder. Anything else has no lens.
         tokenizer: vocabulary of the predictions.
         language: their language, if vocabularies are separate.
         head: layers of an encoder between the last normalisation and the output layer; None: a decoder has none.
@@ -289,20 +289,20 @@ class Inspector(Generic[M]):
         return []
 
     def lens(self, model: M) -> Lens | None:
-        """Return what predicts tokens from hidden states; None: the model does not predict tokens."""
+        """Return the lens, which predicts tokens from hidden states; None: the model does not predict tokens."""
         return None
 
     @property
     def labels(self) -> Sequence[str]:
-        """The labels of which each input has one, as the table of predictions names them; empty: there are none."""
+        """The labels, if each input has exactly one, as the table of predictions names them; otherwise empty."""
         return ()
 
     def images(self, split: str, rows: Sequence[int]) -> list[np.ndarray]:
-        """Return the images of rows of a split as the model sees them, (H, W, 3 or 1) uint8; empty: inputs are none."""
+        """Return images of a split as the model sees them, (H, W, 3 or 1) uint8; empty: the inputs are no images."""
         return []
 
     def token_vectors(self, model: M) -> TokenVectors | None:
-        """Return where the vectors of the input's tokens are; None: the input is no text."""
+        """Return the layers that compute vectors of the input's tokens; None: the input is no text."""
         return None
 
     def readings(self, model: M, inputs: Sequence[Input]) -> list[Example]:
@@ -344,11 +344,11 @@ class TextInspector(Inspector[M]):
         return [self.reading(model, item.value) for item in items if isinstance(item, Readable)]
 
     def reading(self, model: M, value: Any) -> Example:
-        """Return the example of an input without a prediction that takes long."""
+        """Return the example of an input; a subclass leaves out a prediction that takes long."""
         return self.example(model, value, "")
 
     def predicted(self, model: M, value: Any) -> Prediction:
-        """Return the prediction for an input that `predictor.read_inputs` has read, and perhaps cut."""
+        """Return the prediction for an input that `predictor.read_inputs` has read and possibly cut."""
         predictor = copy.copy(self.predictor)
         predictor.read_inputs = lambda inputs: [Readable(value)]
         (prediction,) = predictor.predict(model, [""])

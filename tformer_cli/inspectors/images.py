@@ -32,7 +32,7 @@ CLASS = "[class]"
 
 
 def grid_of(positions: int, height: int, width: int) -> tuple[int, int]:
-    """Return rows and columns of the parts of an image, of which an encoder has one vector each, and maybe [class]."""
+    """Return the numbers of rows and columns of the parts of an image; `positions` may include [class]."""
     rows = round((positions * height / width) ** 0.5)
     return rows, round(rows * width / height)
 
@@ -173,12 +173,12 @@ def with_text(
 
 
 class ImageGenerationInspector(Inspector[Any]):
-    """Examples of images that the model generates, each of the labels in turn; it has no inputs."""
+    """Examples of images that the model generates, with each label in turn; the model reads no inputs."""
 
     predictor: Any
 
     def examples(self, model: Any, inputs: Sequence[Input]) -> list[Example]:
-        """Return examples of generated images of labels."""
+        """Return examples of generated images; the inputs are their labels."""
         names = list(self.data.output_names)
         return [self.example(model, number, names.index(str(label))) for number, label in enumerate(inputs)]
 

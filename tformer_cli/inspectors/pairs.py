@@ -102,7 +102,7 @@ class TranslationInspector(TextInspector[Any]):
 
 
 class EditingInspector(TranslationInspector):
-    """Examples of sentences with the translations of an editor, whose decoder reads them from both sides."""
+    """Examples of sentences with the translations of an editor; its decoder attends to both sides of each token."""
 
     def source_of(self, value: Any) -> np.ndarray:
         """Return the tokens of the source, (S,) int64, of an input with a draft of its translation, (D,) int64."""
@@ -115,7 +115,7 @@ class EditingInspector(TranslationInspector):
         return model.fill(memory, tokens, batch.target_lengths + 1)
 
     def decoder_tokens(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
-        """Return the target with <s> and </s> twice: each position stands for its token itself."""
+        """Return the target with <s> and </s>, twice: each position of the decoder stands for the token it reads."""
         tokens = torch.cat((batch.target_inputs[0, :1], batch.targets[0]))
         return tokens, tokens
 

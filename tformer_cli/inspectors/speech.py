@@ -19,11 +19,11 @@ from tformer_cli.inspectors.images import with_text
 from tformer_cli.predictors.base import Input
 
 FRAMES = (100, 200, 400, 800)
-"""Numbers of frames of recordings whose speed is measured."""
+"""Numbers of frames for which the speed of the model is measured."""
 
 
 class RecordingInspector(Inspector[Any]):
-    """Examples of recordings; a subclass implements `example`. Of a long recording the first part is read."""
+    """Examples of recordings; a subclass implements `example`. Only the first part of a long recording is read."""
 
     predictor: Any
 
@@ -89,7 +89,7 @@ class SpeechRecognitionInspector(RecordingInspector):
         return example
 
     def emissions(self, model: Any, inputs: tuple[Tensor, Tensor]) -> Emissions:
-        """Return what CTC finds most probable in each frame of a recording."""
+        """Return the most probable CTC token in each frame of a recording."""
         tokenizer = self.data.tokenizer
         with torch.inference_mode():
             probabilities = model.ctc_logits(model.encode(*inputs).states)[0].float().softmax(-1)
