@@ -1,4 +1,4 @@
-"""The data sets of the benchmarks: their folders, and their preparation, once for all programs."""
+"""The data sets of the benchmarks: their folders, and their preparation, which is done once for all programs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 WORK = HERE / "work"
 TEXT_VOCAB_SIZE = 8000
-"""Size of the vocabulary of running text and its sentences; that of pairs is `--vocab-size`."""
+"""Size of the vocabulary for running text and its sentences; for pairs, `--vocab-size` sets it."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set: a folder that an option names or that has its name in TFORMER_DATA, or built-in data of tformer.
+    """A data set: a folder, given by an option or found by its name in TFORMER_DATA, or built-in data of tformer.
 
     Attributes:
         option: option of the command line, without its dashes; empty: built-in data.
@@ -52,7 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def folder_of(name: str, options: argparse.Namespace) -> Path:
-    """Return the folder of a data set; for built-in data the folder into which it is written.
+    """Return the folder of a data set; for built-in data, the folder into which the data is written.
 
     Raises:
         SystemExit: if the folder does not contain the required file.
@@ -71,11 +71,11 @@ def folder_of(name: str, options: argparse.Namespace) -> Path:
 def prepare(name: str, options: argparse.Namespace, weights: Path | None = None) -> tuple[Path, dict[str, Any]]:
     """Prepare a data set: ids of texts, pixels of images or samples of recordings.
 
-    The vocabulary of texts is trained once, or is that of trained weights.
+    The vocabulary of texts is trained once, or taken from trained weights.
 
     Returns:
-        A folder with `data.npz`, for texts and recordings with `tokenizer.model`, and except for pairs with the data
-        that tformer reads; and the content of its `facts.json`.
+        A folder and the content of its `facts.json`. The folder contains `data.npz`; for texts and recordings also
+        `tokenizer.model`; and, except for pairs, the data that tformer reads.
     """
     if name == "multi30k":
         source, target = options.source, options.target

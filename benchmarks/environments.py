@@ -14,7 +14,7 @@ PEERS = ("hf", "joeynmt", "timm", "torchaudio")
 
 
 def python_of(name: str) -> Path:
-    """Return the interpreter of a peer's environment; that of `ours` runs this program."""
+    """Return the interpreter of a peer's environment; for `ours`, the interpreter of this program."""
     if name == "ours":
         return Path(sys.executable)
     scripts = "Scripts" if sys.platform == "win32" else "bin"
@@ -25,7 +25,7 @@ def install(name: str) -> None:
     """Create the environment of a peer, unless it exists and is up to date.
 
     torch is installed first, so that peers that accept any version use the same one. It comes from the default index;
-    set `PIP_EXTRA_INDEX_URL` for another build of it.
+    set `PIP_EXTRA_INDEX_URL` to install another build.
     """
     requirements = HERE / f"requirements-{name}.txt"
     digest = hashlib.sha256(TORCH.encode() + requirements.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""The items of the benchmarks: the work of each, and the programs that are compared."""
+"""The items of the benchmarks: the work that is measured, and the programs that are compared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Program:
         script: path relative to `benchmarks/`.
         options: entries that it adds to the item's job.
         goal: intended speed of tformer divided by that of this program; None: there is no goal.
-        choice: name of a choice; its programs are variants of one peer, of which the fastest in a trial is measured.
+        choice: name of a group of variants of one peer; only the variant that is fastest in a trial is measured. Empty:
+            the program is always measured.
         against: name of the program of tformer that it is compared with; empty: the first.
     """
 
@@ -41,7 +42,7 @@ class Program:
 
 @dataclass
 class Item:
-    """A measured work and its programs; the first is tformer. `data` is a name in `corpora.DATA_SETS`."""
+    """A measurement and its programs; the first is tformer. `data` is a name in `corpora.DATA_SETS`."""
 
     name: str
     title: str
@@ -83,7 +84,7 @@ def _translation(size: str, shape: dict[str, Any], peers: list[Program], seconds
 
 
 def _text(name: str, title: str, data: str, peers: list[Program], **job: Any) -> Item:
-    """Return an item on running text or its sentences, in which the tokens that the model reads are counted."""
+    """Return an item on running text or its sentences; it counts the tokens that the model reads."""
     return _training(name, title, data, peers, counted="tokens", **job)
 
 
@@ -96,7 +97,7 @@ def _trainer(name: str, options: dict[str, Any], goal: float | None = None, choi
 
 
 def _best_options(peer: Callable[..., Program], goal: float, *, grouped: bool, batch: int = 0) -> list[Program]:
-    """Return variants of a trainer with its usual options, of which the fastest is the peer.
+    """Return variants of a trainer with its usual options; the fastest one is the peer.
 
     Args:
         peer: function that returns a program, given a name and options.
@@ -165,7 +166,7 @@ def all_items() -> list[Item]:
 
 
 def _recurrent() -> Item:
-    """Return the item on a recurrent encoder-decoder, whose peer is a plain loop in the faster of two precisions."""
+    """Return the item on a recurrent encoder-decoder; its peers are plain loops in the faster of two precisions."""
     peers = [
         Program(
             f"plain torch, {name}, {precision}",
@@ -230,7 +231,7 @@ def _texts() -> list[Item]:
 
 
 def _timm(goal: float) -> list[Program]:
-    """Return timm in both precisions with both implementations of attention, of which the fastest is the peer."""
+    """Return timm in both precisions with both implementations of attention; the fastest variant is the peer."""
     variants: dict[str, dict[str, Any]] = {
         "bf16": {"precision": "bf16"},
         "fp32": {"precision": "fp32"},
@@ -275,7 +276,7 @@ def _pictures() -> list[Item]:
 
 
 def _speech() -> Item:
-    """Return the item on speech, in which each peer is compared with tformer in the same precision."""
+    """Return the item on speech, which compares torchaudio with grouped batches with tformer in the same precision."""
     programs = []
     for precision in ("bf16", "fp32"):
         ours = Program(f"tformer, {precision}", "ours", "ours.py", {"precision": precision})

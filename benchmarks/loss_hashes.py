@@ -1,4 +1,4 @@
-"""Hashes of a short seeded run of each family, which a refactoring must not change on the same machine.
+"""Hashes of a short seeded run of each family. A refactoring must not change them on the same machine.
 
     make bench-loss
     python benchmarks/loss_hashes.py [--output FILE] [--compare FILE] [NAME ...]
@@ -102,7 +102,7 @@ def all_hashes(names: list[str]) -> dict[str, Hashes]:
 
 
 def main() -> None:
-    """Print the hashes; with `--compare`, exit with status 1 if one differs from that in the file."""
+    """Print the hashes; with `--compare`, exit with status 1 if a hash differs from the file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", help="families; without any: all")
     parser.add_argument("--output", type=Path, help="also write the hashes to this JSON file")

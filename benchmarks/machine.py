@@ -1,4 +1,4 @@
-"""Facts about the machine for the results, and its load by other processes."""
+"""Facts about the machine for the results, and the load by other processes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def revision(root: Path) -> str:
 
 
 def busy_percent(seconds: float = 1.0) -> float | None:
-    """Return the share of processor time that other processes used while this one slept; None if it is unknown."""
+    """Return the processor time, in percent, that other processes used while this one slept; None if it is unknown."""
 
     def read() -> tuple[int, int]:
         values = [int(x) for x in Path("/proc/stat").read_text("ascii").split("\n")[0].split()[1:]]

@@ -1,7 +1,7 @@
-"""tformer as a program of the benchmarks: training as by its command, evaluation of images, and its search.
+"""tformer as a program of the benchmarks: training, evaluation of images, and decoding.
 
-Training is that of `tformer pretrain` on the same text or audio with the same SentencePiece model, or on the same
-images, and includes reading, batching, loss, optimiser and all other work of the loop; only the clock is added.
+Training runs the code of `tformer pretrain` on the same text or audio with the same SentencePiece model, or on the same
+images. It includes reading, batching, loss, optimiser and all other work of the loop; only the clock is added.
 Decoding reads the weights that the peers read. Inference is the evaluation of the validation images.
 """
 
@@ -180,7 +180,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         sums = step(self, micro_batches)
         if not self.stopper.number:
             count = int(sums["count"])
-            if job["task"] == "translation":  # whose target side is counted
+            if job["task"] == "translation":  # its target tokens are counted
                 real, cells = count, sum(batch.targets.numel() for batch in micro_batches)
             else:
                 real, cells = (sum(sizes) for sizes in zip(*(batch.sizes() for batch in micro_batches), strict=True))

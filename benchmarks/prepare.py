@@ -1,8 +1,8 @@
-"""The preparation of sentence pairs: trains the vocabulary and writes the sentences as ids, once for all programs.
+"""Prepare sentence pairs: train the vocabulary and write the sentences as ids, once for all programs.
 
 `python prepare.py CORPUS OUTPUT SOURCE TARGET VOCAB_SIZE [WEIGHTS]`, in an environment with sentencepiece and
 numpy. CORPUS is a folder of parallel files: `train.SOURCE`, `train.TARGET`, `test*.SOURCE`, `test*.TARGET`.
-WEIGHTS is a folder that `tformer export` wrote, whose vocabulary is then used instead of a new one.
+WEIGHTS is a folder that `tformer export` wrote; its vocabulary is then used instead of a new one.
 """
 
 from __future__ import annotations

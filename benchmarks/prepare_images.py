@@ -1,4 +1,4 @@
-"""The preparation of images: writes images of one size, once for all programs.
+"""Prepare images: write images of one size, once for all programs.
 
 `python prepare_images.py CORPUS OUTPUT NAME`, in tformer's own environment. CORPUS is a folder with `train.parquet`,
 columns `image` and `label`, as CIFAR-10 is distributed.
@@ -35,7 +35,7 @@ class PictureSet:
         size: height and width in pixels; smaller images are enlarged.
         train: number of training images; a multiple of the batch sizes, and more than a short run needs.
         validation: number of validation images, on which inference is measured.
-        divided: number of labels into which each label is divided in turn, for as many outputs as with larger data.
+        divided: number of artificial labels for each label, to have as many outputs as a model of a larger data set.
     """
 
     size: int

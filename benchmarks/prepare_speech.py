@@ -1,4 +1,4 @@
-"""The preparation of recordings: writes strings of the built-in spoken numbers, once for all programs.
+"""Prepare recordings: write strings of the built-in spoken numbers, once for all programs.
 
 `python prepare_speech.py OUTPUT NAME`, in tformer's own environment with its extra `demo`.
 

@@ -1,4 +1,4 @@
-"""The preparation of running text: trains a vocabulary and writes documents and sentences, once for all programs.
+"""Prepare running text: train a vocabulary and write documents and sentences, once for all programs.
 
 `python prepare_text.py CORPUS OUTPUT NAME VOCAB_SIZE`, in an environment with sentencepiece and numpy. NAME is the
 name of the corpus: `imdb`, a folder with `train.jsonl.gz`, or `tinyshakespeare`, a folder with `input.txt`.

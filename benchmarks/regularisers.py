@@ -1,4 +1,4 @@
-"""The cost of regularisers: CPU seconds of a training step with each, over those without, in turns.
+"""The cost of regularisers: CPU time of training steps with each one, divided by the time without it, in turns.
 
     python benchmarks/regularisers.py [--pairs 5] [--steps 6]
 

@@ -27,7 +27,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def ratios(ours: list[dict[str, Any]], peer: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the ratio of tformer to a peer: of the medians, and the range over consecutive runs of both."""
+    """Return the ratio of the medians of tformer and a peer, and the range of the ratios of consecutive runs."""
     pairs = [run["rate"] / peer_run["rate"] for run, peer_run in zip(ours, peer, strict=False)]
     medians = statistics.median(r["rate"] for r in ours) / statistics.median(r["rate"] for r in peer)
     return {"of_medians": medians, "lowest_pair": min(pairs), "highest_pair": max(pairs)}

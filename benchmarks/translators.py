@@ -7,8 +7,8 @@ program translates all sentences once to warm up and then once in each round, an
 line shows the median of its sentences per second with their range, and the median and range of the ratios to the
 reference in the same round. Reading the run, and exporting it for CTranslate2, are not counted.
 
-CTranslate2 runs in an environment of its own, as in `run.py`. It decodes greedily in float32, with one worker for each
-core, batches of the same size, and the outputs' maximum length of tformer's defaults.
+CTranslate2 runs in an environment of its own, as in `run.py`. It decodes greedily in float32, with `--workers` workers
+(0: one for each CPU), batches of the same size, and the maximum output length of tformer's defaults.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tformer_cli.interop.export import export_run  # noqa: E402
 
 BATCH = 64
 PEER_SECONDS = 3.0
-"""Minimum time of a measurement of CTranslate2, which makes complete passes."""
+"""Minimum time of a measurement of CTranslate2; it makes complete passes until this time is over."""
 
 
 def arguments() -> argparse.Namespace:

@@ -30,7 +30,7 @@ class PlainLoader(converters.BartLoader):
         return super().get_model_spec(model)
 
     def get_vocabulary(self, model: PreTrainedModel, tokenizer: None) -> list[str]:
-        """Return a vocabulary whose tokens are written ids."""
+        """Return a vocabulary of ids as text; special tokens have their names."""
         return [NAMES.get(index, str(index)) for index in range(model.config.vocab_size)]
 
     def set_config(self, config: object, model: PreTrainedModel, tokenizer: None) -> None:

@@ -1,4 +1,4 @@
-"""Timed training with Hugging Face's `Trainer`: its loop, samplers and optimiser, to which only a clock is added."""
+"""Timed training with Hugging Face's `Trainer`: its loop, samplers and optimiser are used; only a clock is added."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ShuffledBatches(torch.utils.data.Sampler):
 
 
 class Recording:
-    """A base class before the library's trainer, which records losses and shuffles grouped batches."""
+    """A mix-in for the library's trainer, which records losses and shuffles grouped batches."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Call the method of the library, and keep the loss without reading it from the device."""
@@ -58,7 +58,7 @@ class Watch(TrainerCallback):
         self.clock, self.sizes, self.trainer = clock, sizes, None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Tick the clock; batches are collated in the order of the steps, one ahead of them."""
+        """Tick the clock; batches are collated in the order of the steps, one step ahead."""
         tokens, cells = self.sizes[len(self.clock.ticks)]
         if self.clock.tick(tokens, cells, self.trainer.last_loss):
             control.should_training_stop = True

@@ -77,7 +77,7 @@ def text_classification(job: dict[str, Any]) -> Work:
 
 
 def language_model(job: dict[str, Any]) -> Work:
-    """Return blocks of running text, which are also the labels."""
+    """Return blocks of running text, which are inputs and labels."""
     shape = job["shape"]
     config = GPT2Config(
         vocab_size=shape["vocab_size"],

@@ -202,9 +202,9 @@ def padded(rows: list[list[int]], fill: int) -> torch.Tensor:
 
 @dataclass
 class TrainingClock:
-    """A clock for the steps after a warm-up, until the job's seconds are over.
+    """A clock that measures the steps after a warm-up, until the job's seconds are over.
 
-    A program calls `tick` after each optimiser step. There is no synchronisation, which a CPU does not need.
+    A program calls `tick` after each optimiser step. The clock does not synchronise, since a CPU does not need this.
     """
 
     job: dict[str, Any]

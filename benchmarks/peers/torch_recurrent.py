@@ -1,7 +1,8 @@
 """A recurrent encoder-decoder with Luong's attention in plain PyTorch, trained in a usual loop.
 
-Encoder and decoder are `torch.nn.LSTM`, so that all target positions are one call. The encoder reads packed sequences
-(`packed`), or padded ones, whose backward direction then starts in the padding: the faster way, with wrong results.
+Encoder and decoder are `torch.nn.LSTM`, so that one call computes all target positions. The encoder reads packed
+sequences (`packed`) or padded ones. Padded ones are faster, but give wrong results, since the backward direction starts
+in the padding.
 """
 
 from __future__ import annotations

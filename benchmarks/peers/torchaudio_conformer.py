@@ -1,8 +1,8 @@
 """The Conformer of torchaudio with CTC, trained in a usual PyTorch loop on log-mel features of each batch.
 
 The library has only the blocks of the encoder. Features, subsampling and output layer are implemented here in PyTorch
-with the shapes of tformer: log-mel features as Kaldi's, 3x3 convolutions with stride 2 that are padded only over
-frequency, and a linear layer.
+with the shapes of tformer: log-mel features like those of Kaldi, 3x3 convolutions with stride 2 that are padded only
+over frequency, and a linear layer.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Recogniser(nn.Module):
 
 
 class SimilarLengths(Sampler[list[int]]):
-    """Batches of utterances of similar lengths in random order; rows times the longest are at most the budget."""
+    """Batches of utterances of similar lengths in random order; their size with padding is at most the budget."""
 
     def __init__(self, lengths: np.ndarray, budget: float) -> None:
         self.batches: list[list[int]] = []
