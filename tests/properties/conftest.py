@@ -1,4 +1,4 @@
-"""Short runs of every family, which the properties share."""
+"""Short runs of every family, which the tests of properties share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTINGS = [
     "trainer.log_every=2", "trainer.evaluate_every=4", "trainer.checkpoint_every=2", "trainer.keep=9",
     "trainer.evaluate_limit=4", "trainer.ema=0.9", "trainer.accumulate=2", "model.dropout=0.3",
 ]  # fmt: skip
-"""Logs, evaluations and checkpoints at different steps; random masks and averages that a checkpoint must contain."""
+"""Logs, evaluations and checkpoints at different steps; dropout, and an average that a checkpoint must contain."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Trained:
         return self.family.config(self.folder, *SETTINGS, "trainer.steps=6", *more)
 
     def copy(self, run: Path) -> Path:
-        """Copy the run folder, as that of another uninterrupted run."""
+        """Copy the run folder, as a substitute for another uninterrupted run."""
         return Path(shutil.copytree(self.run, run))
 
 
 @pytest.fixture(autouse=True)
 def fewer_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Built-in validation splits have 100 sentences instead of 500, many of which are decoded one token at a time."""
+    """Reduce built-in validation splits from 500 sentences to 100, since decoding takes long."""
     parallel = builtin.parallel
 
     def fewer(name: str, split: str, *, size: int = 0, seed: int = 1) -> list[tuple[str, str]]:
@@ -60,7 +60,7 @@ def family(request):
 
 @pytest.fixture(scope="session")
 def train_once(tmp_path_factory) -> Callable[[Family], Trained]:
-    """Return a function that trains a family at its first call, since several properties compare with such a run."""
+    """Return a function that trains a family at its first call; several tests compare with this run."""
     runs: dict[str, Trained] = {}
 
     def train(family: Family) -> Trained:

@@ -1,4 +1,4 @@
-"""The list that every property runs over: a new family is covered by a line."""
+"""The families that every property is tested on; a new family needs one entry here."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SMALL = ["trainer.threads=1", "trainer.precision=fp32", "trainer.attention=expli
 
 @dataclass(frozen=True)
 class Family:
-    """A task, small enough to train in a second.
+    """A task with a model family, small enough to train in a second.
 
     Attributes:
-        name: of the family.
+        name: name of the family.
         recipe: one of its recipes.
-        settings: what makes it small.
+        settings: settings that make it small.
         inputs: a few inputs to predict from.
-        same: settings by which training sees the same in each epoch.
+        same: settings with which training reads the same examples in each epoch.
         optimisers: groups of settings of further optimisers, which get all settings of `optim` too.
         dropout: whether the model has dropout.
     """
@@ -37,7 +37,7 @@ class Family:
     dropout: bool = True
 
     def config(self, folder: Path, *more: str) -> Experiment:
-        """Its configuration, with `folder` for what it caches."""
+        """Return the configuration with further settings, and `folder` as cache."""
         more = tuple(setting for setting in more if self.dropout or not setting.startswith("model.dropout="))
         further = [
             f"{name}.{setting.removeprefix('optim.')}"
@@ -49,14 +49,14 @@ class Family:
         return compose(self.recipe, [*SMALL, *self.settings, f"data.cache={folder}", *more])
 
     def task(self, folder: Path, *more: str) -> Task:
-        """The task, prepared."""
+        """Return the prepared task."""
         task = tasks.build(self.config(folder, *more))
         task.prepare(folder)
         return task
 
 
 def batch_of(task: Task, split: str, epoch: int, index: int) -> Batch:
-    """Batch `index` of `epoch`, with all its rows."""
+    """Return batch `index` of `epoch` with all its rows."""
     return task.view(split).collate(epoch, task.view(split).rows(epoch, index))
 
 
@@ -160,7 +160,7 @@ FAMILIES = [
          "data.batch_images=4", "data.validation_share=0.2", "model.patch_size=2", "model.dim=16", "model.heads=2",
          "model.ffn_dim=32", "model.depth=1", "trainer.steps=10"],
     ),
-    # With batch normalisation, its default, a step depends on how it is divided into micro-batches and ranks.
+    # Batch normalisation, the default, would make a step depend on its division into micro-batches and ranks.
     Family(
         "sagan",
         "sagan/digits",
@@ -208,7 +208,7 @@ FAMILIES = [
 ]  # fmt: skip
 
 WRITERS = ("translation", "recurrent translation", "captions", "speech translation")
-"""Families that generate texts; a model that is hardly trained writes to its limit."""
+"""Families that generate texts; a model that is hardly trained generates up to the maximum length."""
 
 
 def family_named(name: str) -> Family:
@@ -264,11 +264,11 @@ VARIANTS = [
     _variant("sagan", "sagan, batch statistics", "model.norm=batch", "model.spectral_norm=both", "trainer.ema=0.9"),
     _variant("conformer", "conformer, CTC alone", "model.decoder_depth=0", "objective.ctc_weight=1", "decode.beam=4"),
 ]  # fmt: skip
-"""Families with other settings that cover other parts of the code; too many for each property."""
+"""Families with other settings, which cover other parts of the code; they are too many to test each property on."""
 DISAGREE = [f"regularise.disagreement_{name}=1" for name in ("subspace", "position", "output")]
 REGULARISED = [
-    # So little dropout that no element is ever dropped, for properties that compare steps; others set model.dropout.
-    # The scores of a classifier are small at the start: its divergence needs a large weight to have a gradient.
+    # Dropout is so small that no element is ever dropped, for tests that compare steps; other tests set model.dropout.
+    # The scores of a classifier are small at the start, so that its divergence needs a large weight.
     _variant("translation", "translation, R-Drop", *DISAGREE, "regularise.consistency=5", "model.ffn_dropout=1e-9"),
     _variant(
         "text classification", "text classification, R-Drop", "regularise.consistency=1000", "model.ffn_dropout=1e-9"

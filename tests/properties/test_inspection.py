@@ -1,4 +1,4 @@
-"""What figures that look inside a model rely on, for every family."""
+"""Properties of every family that figures rely on."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_long_text_of_a_split_is_cut_and_predicted_from_what_remains(name, lon
 
 @pytest.mark.parametrize("name", ["translation", "captions", "conformer", "speech translation"])
 def test_the_tokens_of_a_generated_text_are_those_of_the_search(name, tmp_path, monkeypatch):
-    """A text that is encoded again may have other tokens, as one with an unknown character does."""
+    """A text that is encoded again may have other tokens, for example if it has an unknown character."""
     task = family_named(name).task(tmp_path)
     tokenizer, language = task.data.tokenizer, task.data.target_language
     ids = [tokenizer.vocab_size - 1, tokenizer.unk_id, tokenizer.vocab_size - 1]

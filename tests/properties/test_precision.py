@@ -1,4 +1,4 @@
-"""What must hold of bfloat16 on a CPU in every family."""
+"""Properties of every family in bfloat16 on a CPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUMS_AND_PRODUCTS = ("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_",
 
 
 class Slow(TorchDispatchMode):
-    """Notes what a CPU takes number by number: sums and products of two types, draws of dropout."""
+    """Record operations that a CPU does not vectorise: sums and products of two types, and `bernoulli_` of dropout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Slow(TorchDispatchMode):
 
 
 def slow_ways(task: Task, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Of a training step, forward and backward, with dropout wherever the family has it."""
+    """Return the slow operations of a training step, forward and backward, with dropout wherever the family has it."""
     monkeypatch.setattr(backend, "attention", "explicit")
     model = task.model().train()
     for module in model.modules():

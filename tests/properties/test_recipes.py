@@ -1,4 +1,4 @@
-"""Every recipe composes, builds, and takes two steps when it is shrunk."""
+"""Every recipe composes, builds, and takes two steps with a small model and little data."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ WORDS = ["good", "bad", "film", "plot", "end", "fine", "story", "dull"]
 
 
 def rows(line: str, count: int = 40) -> str:
-    """Made-up rows: {a} and {b} are sentences, {n} a label."""
+    """Return artificial rows: {a} and {b} in a line become sentences, {n} a label."""
     texts = [" ".join(WORDS[(i * k + k) % 8] for k in range(1, 6)) for i in range(count + 1)]
     return "".join(line.format(a=texts[i], b=texts[i + 1], n=1 + i % 2) for i in range(count))
 
@@ -113,7 +113,7 @@ FILES = {
     "text/imdb": {"train.jsonl": rows('{{"text": "{a}", "label": {n}}}\n')},
     "text/conll2000": {"train.txt": CHUNKS, "test.txt": CHUNKS},
 }
-"""What recipes for a certain data set find in its folder, where the shape of the files is the recipe's own."""
+"""Files for recipes that read the files of a certain data set in its own format, by recipe."""
 
 
 def test_there_are_recipes():

@@ -25,7 +25,7 @@ WITH_HEADS = [
     for family in FAMILIES
     if any(setting.startswith("model.heads=") for setting in family.settings) and family.name != "editing"
 ]
-"""Families with attention. An editor has three losses of their own counts, and no regulariser yet."""
+"""Families with attention. The loss of an editor is a sum of several means, which regularisers do not support."""
 
 
 @pytest.fixture(params=REGULARISED, ids=lambda family: family.name)
@@ -35,7 +35,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 @pytest.fixture
 def consistencies(monkeypatch) -> list[float]:
-    """The divergences of the passes over the batches of a test."""
+    """Return a list that receives the divergence of the two passes over each batch of a test."""
     values, loss = list[float](), Consistency.loss
 
     def noted(self, model, outputs, batch):
@@ -49,7 +49,7 @@ def consistencies(monkeypatch) -> list[float]:
 
 @contextmanager
 def fixed_masks(model: nn.Module) -> Iterator[None]:
-    """Drop every fourth component of each normalised vector, in all batches the same."""
+    """Drop every fourth component of each normalised vector, the same ones in all batches."""
 
     def mask(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         return output * (torch.arange(output.shape[-1]) % 4 > 0)
@@ -61,7 +61,7 @@ def fixed_masks(model: nn.Module) -> Iterator[None]:
 
 
 def test_accumulation_is_a_larger_batch(family, tmp_path, monkeypatch, consistencies):
-    """The second pass has masks that do not depend on the division, instead of dropout."""
+    """Instead of dropout, the second pass has masks that do not depend on the division into micro-batches."""
 
     def outputs(self, model, batch):
         first = self.objective.outputs(model, batch)

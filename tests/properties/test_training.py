@@ -1,4 +1,4 @@
-"""What must hold of training in every family."""
+"""Properties of training in every family."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def weights(run, step: int) -> bytes:
 
 
 def test_padding_changes_nothing(family, tmp_path):
-    """The loss of a batch is the sum of the losses of its examples alone."""
+    """The loss of a batch is the sum of the losses of its single examples."""
     task = family.task(tmp_path)
     model = task.model().eval().requires_grad_(False)
     rows = np.arange(6)
@@ -56,8 +56,8 @@ def test_padding_changes_nothing(family, tmp_path):
 
 @pytest.mark.parametrize("clip_norm", [0, 0.1])  # clipping alone would hide a wrong scale
 def test_accumulation_is_a_larger_batch(family, tmp_path, clip_norm):
-    """One step over eight micro-batches, of whatever size, is a step over their union."""
-    # without an update of weights, since that of one phase would blow up rounding before the next
+    """One step over several micro-batches, of any sizes, is a step over their union."""
+    # The learning rate is 0, since an update in one phase would amplify rounding before the next.
     settings = ("optim.warmup_steps=1", "optim.lr=0", f"optim.clip_norm={clip_norm}")
     task = family.task(tmp_path, "model.dropout=0", *settings)
     rows = np.arange(12)
@@ -68,14 +68,14 @@ def test_accumulation_is_a_larger_batch(family, tmp_path, clip_norm):
         trainer.progress.step = 1
         parts = [task.view("train").collate(0, part) for part in np.split(rows, cuts)]
         trainer.train_step(parts * len(trainer.updates))
-        # the first moment is the clipped gradient; the weights' own step would blow up rounding where it is near zero
+        # The first moment is the clipped gradient. The step of the weights would amplify rounding where it is near 0.
         states = [phase.optimizer.state[value] for phase in trainer.phases for value in phase.part.parameters()]
         moments = [state["exp_avg" if "exp_avg" in state else "momentum"] for state in states]
         runs.append(moments)
     largest = max(float(moment.abs().max()) for moment in runs[0])
     for other in runs[1:]:
         for got, expected in zip(other, runs[0], strict=True):
-            # rounding of what is small because large terms cancel, in this parameter or in those above it
+            # A value can be small because large terms cancel, in this parameter or in layers above it.
             rounding = max(1e-8, 1e-7 * largest, 1e-6 * float(expected.abs().max()))
             torch.testing.assert_close(got, expected, rtol=1e-4, atol=rounding)
 
@@ -166,7 +166,7 @@ def assert_moved(batch: Batch, moved: Batch, device: str) -> None:
 
 
 def test_resumed_run_ends_with_the_same_bytes(trained, tmp_path):
-    """Stopped in mid-epoch, between two log lines and between evaluations; dropout and averaging are on.
+    """The run stops within an epoch, between log lines and between evaluations; dropout and averaging are on.
 
     The second of the three parts reads its data in worker processes.
     """
@@ -183,7 +183,7 @@ def test_resumed_run_ends_with_the_same_bytes(trained, tmp_path):
 
 
 def test_killed_run_resumes_to_the_same_bytes(trained, tmp_path):
-    """What came after the last checkpoint is cut away and done again: the files end with the same bytes."""
+    """The steps after the last checkpoint are removed and taken again: the files end with the same bytes."""
     killed = trained.copy(tmp_path / "killed")
     for step in (6, 4):
         shutil.rmtree(killed / "checkpoints" / f"step-{step:08d}")
@@ -208,7 +208,7 @@ def test_damaged_checkpoint_is_noticed_and_the_previous_used(trained, tmp_path, 
 
 
 def test_not_finite_stops_and_is_never_saved(family, trained, tmp_path, monkeypatch):
-    """Steps have two micro-batches: the seventh that is trained on is the first of step 4."""
+    """Steps have two micro-batches: the seventh training batch is the first of step 4."""
     run = tmp_path / "run"
     objective_type = type(family.task(tmp_path).phases[0].objective)
     calls = []
@@ -275,7 +275,7 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path):
             for ranks in ("one", "two")
         )
         assert first.keys() == second.keys()
-        for name, value in first.items():  # three steps of up to 0.1 have rounding of their own
+        for name, value in first.items():  # three steps of up to 0.1 differ by rounding
             torch.testing.assert_close(
                 second[name], value, rtol=1e-4, atol=3e-5, msg=lambda text, at=(family.name, name): f"{at}: {text}"
             )
