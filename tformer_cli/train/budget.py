@@ -16,7 +16,7 @@ from tformer_cli.config.schema import TrainerConfig
 ENDLESS = 1e15
 """A number of steps or seconds that no run reaches."""
 RECENT = 100
-"""Number of recent steps whose mean duration predicts that of later steps."""
+"""Number of recent steps; their mean duration predicts the duration of later steps."""
 LONG = 2 * 3600.0
 """Duration in seconds above which the announcement explains how to limit a run."""
 ENOUGH_STEPS, ENOUGH_SECONDS = 3, 2.0

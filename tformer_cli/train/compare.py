@@ -1,8 +1,8 @@
 """Comparison of trained runs on one split: scores with confidence intervals, their differences, size, time and speed.
 
 The predictions of all examples are read from the evaluations in the run folders; a missing evaluation is made and saved
-there first. Intervals, differences and scores of groups are computed from these predictions by the evaluator of the
-first run, the baseline.
+there first. The evaluator of the first run, the baseline, computes confidence intervals, significance and scores of
+groups from these predictions.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from tformer_cli.train.log import Console
 from tformer_cli.train.restore import Opened, open_run
 
 Digest = Any
-"""A hash of `hashlib`, whose type has no public name."""
+"""A hash object of `hashlib`; its type has no public name."""
 
 
 @dataclass

@@ -64,7 +64,7 @@ def average_checkpoints(trainer: Trainer) -> Path | None:
     """Average the weights of the last or best kept checkpoints, score the average and save it as `averaged` (rank 0).
 
     Returns:
-        The folder of the average if its score is better than that of every checkpoint.
+        The folder of the average if its score is better than the score of every checkpoint, otherwise None.
 
     Raises:
         RunError: if no checkpoint is complete, or the average cannot be written.

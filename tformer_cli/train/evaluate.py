@@ -1,4 +1,4 @@
-"""Evaluation of a trained run on a split, with a record by which the scores can be checked later."""
+"""Evaluation of a trained run on a split, with a record for later checks of the scores."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def evaluate_opened(opened: Opened, split: str, *, predictions: bool = False) ->
 
 
 def changed_settings(opened: Opened) -> list[str]:
-    """Return the settings that affect scores and differ from those of the run, a line for each."""
+    """Return a line for each setting that affects scores and differs from the run's."""
     return [line for line in differences(opened.saved, opened.config) if not line.startswith(UNSCORED)]
 
 

@@ -109,7 +109,7 @@ def _check_pattern(pattern: str) -> None:
     """Check that a pattern is a regular expression with a group.
 
     Raises:
-        ConfigError: if it is not.
+        ConfigError: if it is no regular expression, or has no group.
     """
     try:
         fault = "" if re.compile(pattern).groups else "no such group"

@@ -79,8 +79,8 @@ def with_architecture(config: Experiment, initial: ModelConfig, name: str, overr
 def with_inputs(config: Experiment, initial: Experiment) -> Experiment:
     """Return the configuration of a recipe with the input settings of the run that it starts from.
 
-    For images these are the normalisation and the pooling, and the head has no hidden layer. For recordings these are
-    the features.
+    For images these are the channels, the normalisation, the resizing and the pooling, and the head has no hidden
+    layer. For recordings these are the sample rate and the features.
 
     Args:
         config: configuration of the recipe; `with_architecture` is applied after this function, so that settings of
@@ -194,7 +194,7 @@ def as_encoder(weights: dict[str, Tensor], parameters: Mapping[str, Tensor]) -> 
     """Rename the weights of a language model for a model that uses it as its encoder, and omit its output layer.
 
     Args:
-        weights: weights of the checkpoint by name; those of other models are returned as they are.
+        weights: weights of the checkpoint by name; if no renaming is needed, they are returned as they are.
         parameters: weights of the model by name.
     """
     wraps_language_model = any(name.startswith(LANGUAGE_MODEL) for name in parameters)

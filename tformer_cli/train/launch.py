@@ -47,7 +47,7 @@ def launch(
 
 
 def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool, fit_vocabulary: bool = False) -> None:
-    """Train in this process, which may be one rank of several; arguments and errors are those of `launch`."""
+    """Train in this process, which may be one rank of several; see `launch` for the arguments and errors."""
     from tformer_cli.train.machine import pick_device, tune_heap
 
     tune_heap()  # before torch allocates anything large
@@ -141,7 +141,7 @@ def _task(config, newest: Path | None, initial: Path | None, console):
 
 
 def _initial_labels(task, initial: Path | None) -> tuple[str, ...] | None:
-    """Return the output names of the run to start from, before `prepare` replaces them by those of the data.
+    """Return the output names of the run to start from, before `prepare` replaces them by the names in the data.
 
     The result is None if the run has another task.
     """
@@ -194,7 +194,7 @@ def _prepare_here(task, run: Path, console, rebuild):
 
 
 def _trainer(task, run: Path, newest: Path | None, ranks, console):
-    """Build the trainer of a prepared task, with seeded weights or those of the checkpoint to resume from."""
+    """Build the trainer of a prepared task, with seeded weights or the weights of the checkpoint to resume from."""
     from tformer_cli.runs.checkpoint import read_state
     from tformer_cli.train.learner import seed_step
     from tformer_cli.train.loop import Trainer

@@ -25,7 +25,7 @@ class Progress:
     best_step: int = 0
     without_better: int = 0
     compared_from: int = 0
-    """The first step whose score can be compared with the last one's."""
+    """The first step with a score that can be compared with the last score."""
     window: dict[str, float | Tensor] = field(default_factory=dict)
     """Sums since the last log line."""
     finished: bool = False

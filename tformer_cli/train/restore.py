@@ -95,7 +95,7 @@ def open_run(
 
 
 def _is_best(run: Path, chosen: Path) -> bool:
-    """Return whether a checkpoint is the best one of its run; a checkpoint outside of a run is not."""
+    """Return whether a checkpoint is the best one of its run; a checkpoint outside of a run counts as the best."""
     from tformer_cli.runs.folder import locate
 
     try:
@@ -170,7 +170,7 @@ def _choices(state: Mapping[str, Any], config: Experiment, overrides: Sequence[s
 
 
 def open_companions(task: Task) -> dict[str, Companion]:
-    """Open the other runs that a task uses, such as that of a language model, and pass them to the task.
+    """Open the other runs that a task uses, such as a run of a language model, and pass them to the task.
 
     Returns:
         The runs by the setting that names each.

@@ -162,7 +162,7 @@ class LearningRate:
 
         Args:
             saved: a `ScheduleState` as a dictionary; empty in checkpoints of version 0.1.
-            before: the budget in such a checkpoint, whose schedule depended on steps only.
+            before: the budget that such a checkpoint was trained with; the schedule depended only on its steps.
             step: step of the checkpoint.
             seconds: seconds of training until then.
 
