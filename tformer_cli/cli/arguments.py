@@ -47,7 +47,7 @@ class PredictionArguments:
         top: number of labels per input; 0: the most probable one, or all in JSON.
         literal: whether arguments may be texts.
         header: whether the first line of CSV and TSV names the columns; None: not given.
-        precision: precision of the model; empty: that of the run's scores in training.
+        precision: precision of the model; empty: the precision of the run's scores in training.
         draft: file with a draft of the translation of each input; None: there are none.
     """
 
@@ -212,7 +212,7 @@ def check_trained(settings: Sequence[str]) -> None:
     """Refuse settings that only training uses, since they would have no effect.
 
     Raises:
-        ConfigError: if there is one; the error names the first.
+        ConfigError: if there is such a setting; the error names the first.
     """
     for setting in settings:
         key = setting.split("=", 1)[0]
@@ -229,7 +229,7 @@ def check_settings(task: Any, settings: Sequence[str], options: Mapping[str, str
         options: options by the names of search settings; None: none was given.
 
     Raises:
-        ConfigError: if there is one; the error names the first.
+        ConfigError: if there is such a setting; the error names the first.
     """
     check_trained(settings)
     check_decode(task, decode_settings(settings) | dict(options or {}))

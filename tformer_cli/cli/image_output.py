@@ -21,7 +21,7 @@ def check(task: Any, arguments: PredictionArguments) -> None:
     """Refuse inputs, options for inputs, and a missing or unsuitable output, before images are made.
 
     Raises:
-        ConfigError: if there is one; the error names the first.
+        ConfigError: if an input or option is given, or the output is unsuitable; the error names the first.
         RunError: if the output cannot be written.
     """
     from tformer_cli.cli.prediction_output import check_output_path

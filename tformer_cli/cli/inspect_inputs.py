@@ -165,7 +165,7 @@ def inputs_of(task: Any, arguments: PredictionArguments, report: Any) -> list[An
         lines = lines_of(arguments, inputs.reading_of(task, arguments.columns, "", None))
     try:
         values = [line.value for line in islice(lines, MOST_TEXTS + 1)]
-    except DataError as error:  # --format of this command is that of figures
+    except DataError as error:  # --format of this command is the format of figures
         raise DataError(error.cause, re.sub(r"(, or |^)--format.*", "", error.remedy or "")) from error
     if len(values) > MOST_TEXTS:
         report(f"only the first {MOST_TEXTS:,} inputs are read")

@@ -27,7 +27,7 @@ def check_run(run: Path, resume: bool) -> None:
 
 
 def contents(run: Path) -> set[str]:
-    """Return the names in a run folder, without those of an interrupted start."""
+    """Return the names in a run folder, except those in `STARTING`, which an interrupted start leaves."""
     if not run.is_dir():
         return set()
     return {entry.name for entry in run.iterdir() if not any(fnmatch(entry.name, name) for name in STARTING)}

@@ -89,7 +89,7 @@ def sweep(
 
 
 def _check_plan(folder: Path, combinations: list[list[str]]) -> None:
-    """Write the combinations to the folder, or compare them with those of the sweep to resume.
+    """Write the combinations to the folder, or check that they are the same as in the sweep to resume.
 
     Raises:
         RunError: if they differ.

@@ -180,7 +180,7 @@ def column_names(path: Path, kind: str, expected: Sequence[str], *, separated: b
     Args:
         path: path of the table.
         kind: ending of its format.
-        expected: columns that it should have, by which the delimiter of CSV is chosen.
+        expected: columns that it should have; they determine the delimiter of CSV.
         separated: whether it is CSV or TSV.
 
     Raises:
@@ -208,6 +208,6 @@ def column_names(path: Path, kind: str, expected: Sequence[str], *, separated: b
 
 
 def _cells(line: str, delimiters: str, expected: Sequence[str]) -> list[str]:
-    """Split the first line of a table by the delimiter that gives the expected columns, or otherwise the most."""
+    """Split the first line of a table by the delimiter that gives the expected columns, or else the most columns."""
     rows = [line.split("\t") if delimiters == "\t" else split_line(line, delimiter) for delimiter in delimiters]
     return next((row for row in rows if expected and set(expected) <= set(row)), max(rows, key=len))

@@ -271,10 +271,10 @@ def _write(
 
 
 def check_arguments(arguments: list[str], texts: list[str]) -> None:
-    """Refuse texts that are not UTF-8, and folders and standard input where they are not allowed.
+    """Refuse texts that are not UTF-8, and standard input that is named twice.
 
     Raises:
-        ConfigError: if there is one; the error names the first.
+        ConfigError: if one of these is given; the error names the first text.
     """
     from tformer_cli.cli.main import is_undecodable, printable
 
