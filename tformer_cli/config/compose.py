@@ -1,9 +1,9 @@
 """Composing a checked configuration from a recipe and overrides.
 
-A recipe is a complete experiment: a YAML file whose `defaults` list names the schema and the option groups of
-`conf/` it composes, or a file that `--dry-run` printed, which needs no list. Hydra composes the groups. tformer reads
-what the user wrote, checks it against the dataclasses of `schema` and reports errors in one line. A configuration
-contains names and values: it cannot run code (`_target_` is refused) or read the environment (`${...}` is refused).
+A recipe is a complete experiment: a YAML file with a list `defaults`, which names the schema and the options of `conf/`
+to compose, or a file that `--dry-run` printed, which needs no list. Hydra composes the groups. tformer reads what the
+user wrote, checks it against the dataclasses of `schema` and reports errors in one line. A configuration contains names
+and values: it cannot run code (`_target_` is refused) or read the environment (`${...}` is refused).
 """
 
 from __future__ import annotations
@@ -193,9 +193,9 @@ def _plan(
 ) -> tuple[type[Experiment], dict[str, str], dict[str, Any]]:
     """Return the schema of a file, its options by group in order, and the values it sets, checked.
 
-    The schema has the settings of one model family: that of the command line, of the file's option, of the value of
-    `model.family` in the file, or the task's default. If the command line selects another family than the file, the
-    file's option and values of the group `model` are left out.
+    The schema has the settings of one model family. The command line selects the family, or else the file by an option
+    or by the value of `model.family`, or else the task by its default. If the command line selects another family than
+    the file, the file's option and values of the group `model` are left out.
 
     Args:
         document: a recipe, or the configuration of a run.

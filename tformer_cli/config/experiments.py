@@ -31,7 +31,7 @@ class TaskEntry:
     """A task in the registry.
 
     Attributes:
-        experiment: dataclass of its settings, with those of its default model family.
+        experiment: dataclass of its settings, with the settings of its default model family.
         implementation: "module:function" or "module:class" that builds it from its settings.
         needs: interfaces of a model's body; the task needs one of them.
     """

@@ -156,7 +156,7 @@ def option(group: str, name: str, schema: type[Experiment]) -> str:
 def _value(key: str, text: str, field_type: Any) -> Any:
     """Return the value of an override: its text, unless the type is a list.
 
-    Text is not parsed, so that `data.path=/my corpus, v2 (x).txt` needs no quotes but those of the shell.
+    Text is not parsed, so that `data.path=/my corpus, v2 (x).txt` needs quotes only for the shell.
     """
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1].replace(f"\\{text[0]}", text[0])
