@@ -128,7 +128,7 @@ class Drawing:
         width: width of the sheet.
         height: height of the sheet.
         shapes: the shapes.
-        description: what the drawing shows, for readers who cannot see it.
+        description: text alternative of the drawing.
     """
 
     width: int

@@ -1,4 +1,4 @@
-"""Images with captions in a grid, perhaps with a heat map over each.
+"""Images with captions in a grid, optionally with a heat map over each image.
 
 A heat map is an image of its own, partly transparent, so that one image under many heat maps is stored once.
 """

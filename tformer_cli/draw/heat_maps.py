@@ -39,7 +39,7 @@ class HeatMaps:
             their place in the grid are averaged in blocks.
         titles: a title above each; empty: none.
         rows: names of the rows, which are drawn if at most 16 are not empty and none overlap; empty: none.
-        columns: names of the columns, likewise.
+        columns: names of the columns, drawn under the same conditions; empty: none.
         title: line above all of them.
         row_title: label of the rows.
         column_title: label of the columns.

@@ -46,7 +46,7 @@ def _font(name: str, size: int) -> FreeTypeFont | None:
 
 @functools.lru_cache(65_536)
 def _has(name: str, character: str) -> bool:
-    """Return whether a font has a character: its picture is not that of a missing character."""
+    """Return whether a font has a character: whether it is drawn differently from a missing character."""
     font = _font(name, FONT_PIXELS)
     return font is not None and _picture(font, character) != _picture(font, "\uffff")
 

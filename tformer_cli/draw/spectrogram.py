@@ -134,8 +134,8 @@ def _columns(picture: Spectrogram) -> int:
 def _colours(shares: np.ndarray) -> np.ndarray:
     """Return shares from 0 to 1 as colours, (bins, frames, 3), uint8.
 
-    They are opaque, unlike those of a heat map: the spectrum of a sound needs all shades between light and dark. 64
-    shades halve the size of the file.
+    They are opaque, unlike the colours of a heat map: the spectrum of a sound needs all shades between light and dark.
+    64 shades halve the size of the file.
     """
     shares = np.round(shares.clip(0, 1) * 63)[..., None] / 63
     return (LIGHT + shares * (DARK - LIGHT)).astype(np.uint8)

@@ -32,7 +32,7 @@ from tformer_cli.draw.drawing import (
 from tformer_cli.draw.raster import png
 
 FONTS = "system-ui, 'Noto Sans', 'Noto Sans CJK JP', 'Hiragino Sans', 'Yu Gothic', Meiryo, sans-serif"
-"""Fonts of text, as in the pages that contain drawings; the last one is that of the reader's program."""
+"""Fonts of text, as in the pages that contain drawings; the last one is the default of the reader's program."""
 
 
 def _rules(shade: int) -> str:
