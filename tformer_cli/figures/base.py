@@ -168,14 +168,14 @@ def check_numbers(layers: Sequence[Layer], options: Options) -> None:
 
 @dataclass
 class Subject:
-    """A trained model and inputs, of which figures are drawn.
+    """A trained model and inputs for figures.
 
     Attributes:
         model: in evaluation mode, with float32 weights.
         inspector: the meaning of its positions.
         examples: the inputs.
         options: what the user wants to see.
-        texts: all texts of the user, of which `examples` may be the first ones.
+        texts: all texts of the user; `examples` may be only the first ones.
         rows: function that returns the table of predictions of the split, see `Evaluation.predictions`.
         split: the split that examples are taken from and that is predicted.
         report: function that receives a line before slow work.
@@ -224,8 +224,8 @@ class Subject:
     ) -> Iterator[tuple[Layer, np.ndarray]]:
         """Yield attention layers that an input uses with their weights, (H, Q, K), float32, in order.
 
-        The weights of small inputs are kept. Those of large ones are recorded anew, for as many layers in one pass as
-        fit into `RECORDED_BYTES`.
+        The weights of small inputs are kept. The weights of large inputs are recorded again, in one pass for as many
+        layers as fit into `RECORDED_BYTES`.
 
         Args:
             example: the input.

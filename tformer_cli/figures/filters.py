@@ -25,7 +25,7 @@ def reader(model: nn.Module) -> PixelReader | None:
 
 
 def picture_of(values: np.ndarray) -> np.ndarray:
-    """Return a filter, (h, w, C) float, as an image, (h, w, 3 or 1) uint8, in which 0 is grey; it uses all contrast."""
+    """Return a filter, (h, w, C) float, as an image, (h, w, 3 or 1) uint8, with full contrast; 0 is grey."""
     scaled = 127.5 + 127.5 * values / max(float(np.abs(values).max()), 1e-12)
     scaled = scaled if values.shape[-1] in (1, 3) else scaled.mean(-1, keepdims=True)
     return scaled.round().astype(np.uint8)

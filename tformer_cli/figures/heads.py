@@ -26,7 +26,7 @@ MOST_ROWS = 64
 OF_A_LINE = ("previous token", "next token")
 """Patterns of neighbours; patches in raster order have other neighbours."""
 OF_ONE_SEQUENCE = (*OF_A_LINE, "same token")
-"""Patterns that compare positions of queries with those of keys."""
+"""Patterns that compare positions of queries and keys, and need them to be one sequence."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def measures(weights: np.ndarray, without: Collection[str]) -> dict[str, np.ndar
 def means_of_layers(subject: Subject, kind: AttentionKind) -> dict[Layer, dict[str, np.ndarray]]:
     """Return the means over inputs of the measures that all layers of a kind have, by name, (H,) each.
 
-    An input with a single query or key, whose attention has no pattern, counts only if there are no others.
+    Attention with a single query or key has no pattern. Such an input counts only if there are no others.
     """
     by_layer: dict[Layer, list[tuple[bool, dict[str, np.ndarray]]]] = {}
     for example in subject.examples:

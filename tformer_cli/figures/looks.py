@@ -75,7 +75,7 @@ class Look:
         return [f"layer {layer.number}" for layer in self.layers]
 
     def number_of(self, query: str) -> int | None:
-        """Return the number of the user's query, None if there is no such query; without one, of `furthest`."""
+        """Return the number of a query, or None if it does not exist; for an empty query, the result of `furthest`."""
         return number_of(self.names, query) if query else furthest(self.weights, self.queries, self.keys, self.names)
 
     def point_of(self, query: int) -> Point | None:

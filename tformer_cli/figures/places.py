@@ -91,7 +91,7 @@ def unit_name(axis: Axis) -> str:
 
 
 def number_of(names: Sequence[str], query: str) -> int | None:
-    """Return the number of the first position of a name, whatever its case; None: there is none."""
+    """Return the number of the first position with a name, ignoring case if necessary; None if there is none."""
     for fold in (str, str.casefold):
         folded = [fold(name) for name in names]
         if fold(query) in folded:
@@ -142,7 +142,7 @@ def is_mark(name: str) -> bool:
 
 
 def uniform_note(weights: np.ndarray, names: Sequence[str] = ()) -> str:
-    """Return a sentence on weights that are almost uniform, whose maps look like noise; empty: none are.
+    """Return a sentence on weights that are almost uniform, since their maps look like noise; empty: none are.
 
     Args:
         weights: (n, Q, K) of n maps, or (Q, K) of a single one.

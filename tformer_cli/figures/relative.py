@@ -32,7 +32,7 @@ def offsets(model: nn.Module, reach: int, *, causal: bool) -> np.ndarray:
 
     Args:
         model: the model; its longest sequence bounds the offsets that training could reach.
-        reach: greatest offset that the scheme distinguishes from greater ones.
+        reach: greatest offset that the scheme distinguishes.
         causal: whether queries see only keys before them.
     """
     lengths = [module.max_length for module in model.modules() if isinstance(module, AbsolutePositions)]

@@ -23,7 +23,7 @@ def load_of(subject: Subject) -> Load | None:
 
 
 def prepared(load: Load, batch: int, size: int) -> Callable[[], None]:
-    """Make a batch of examples, and return a function that runs the model on it without gradients or outputs."""
+    """Make a batch of examples, and return a function that runs the model on it without gradients."""
     work = load.prepare(batch, size)
 
     def run() -> None:

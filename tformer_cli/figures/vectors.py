@@ -116,7 +116,7 @@ def context_of(text: str, begin: int, end: int) -> str:
 
 
 def positions_of(example: Example) -> Axis:
-    """Return the positions of the text that a model reads: those of its encoder, or of a decoder alone."""
+    """Return the positions of the text that a model reads: of its encoder, or of the decoder if there is no encoder."""
     axis = example.encoder or example.decoder
     assert axis is not None
     return axis
