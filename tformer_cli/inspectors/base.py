@@ -59,7 +59,7 @@ class Axis:
 
     @classmethod
     def of_patches(cls, grid: tuple[int, int], patch_pixels: tuple[float, float], before: Sequence[str] = ()) -> Axis:
-        """Return the positions of patches in raster order; their coordinates are those of their centres.
+        """Return the positions of patches in raster order; the coordinates are the centres of the patches.
 
         Args:
             grid: numbers of rows and columns.
@@ -194,7 +194,7 @@ class Lens:
         stack: the stack of blocks.
         logits: function from hidden states (T, D), before the last normalisation, to scores (T, V).
         pieces: function from token ids to their names.
-        of_decoder: whether the positions are those of the decoder, otherwise of the encoder.
+        of_decoder: whether it is a stack of the decoder; otherwise of the encoder.
     """
 
     stack: Stack
@@ -231,7 +231,7 @@ def lens_of(
 
 
 def generated_tokens(prediction: Prediction, tokenizer: Any, language: str | None, limit: int) -> list[int]:
-    """Return at most `limit` token ids of a prediction: those that were generated, or else those of its text."""
+    """Return at most `limit` token ids of a prediction: the generated ids, or else the ids of its text."""
     tokens = tokenizer.encode(prediction.text, language) if prediction.tokens is None else prediction.tokens
     return list(tokens[:limit])
 
@@ -242,7 +242,7 @@ class TokenVectors:
 
     Attributes:
         embedding: the static vectors.
-        stack: its blocks, whose positions are those of the encoder, or of the decoder if there is no encoder.
+        stack: the blocks of the encoder, or of the decoder if there is no encoder.
     """
 
     embedding: nn.Embedding
