@@ -23,7 +23,7 @@ from prepare import flat, train_tokenizer
 from tformer_cli.builtin.spoken_numbers import spoken_numbers
 
 SAMPLE_RATE = 16_000
-SPOKEN = 600  # recordings of numbers, of which strings consist
+SPOKEN = 600  # recordings of numbers, which are joined to strings
 MAX_NUMBERS = 12  # maximum of numbers in a string; all counts from 1 on have the same probability
 TRAIN, VALIDATION = 400, 8  # more than a short run needs; tformer needs a validation split, which is not measured
 SEED = 1

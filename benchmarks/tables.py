@@ -87,7 +87,7 @@ def mean_loss(curve: list[tuple[int, float]], start: float, stop: float) -> floa
     Args:
         curve: pairs of trained tokens and the mean loss since the previous pair, see `TrainingClock.result`.
         start: number of tokens at the beginning.
-        stop: number of tokens at the end, at most that of the curve.
+        stop: number of tokens at the end, at most the last number of the curve.
     """
     total = before = 0.0
     for tokens, loss in curve:
