@@ -11,7 +11,7 @@ from pathlib import Path
 
 from laboratory.experiment import Experiment, Scale, Training, run_path
 from laboratory.processes import start
-from tformer_cli.config.compose import compose, differences, from_yaml
+from tformer_cli.config.compose import compose, differences, from_yaml, override
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.runs.checkpoint import Checkpoints
 from tformer_cli.runs.folder import CONFIG, RESULT
@@ -123,14 +123,16 @@ def _check_same(job: Job) -> None:
     Raises:
         RunError: naming the first settings that differ.
     """
-    saved = job.run / CONFIG
-    if not saved.is_file() or job.training.start:  # a fine-tuning has settings of the run that it starts from, too
+    path = job.run / CONFIG
+    if not path.is_file():
         return
-    wanted = compose(job.training.recipe, job.settings)
+    saved = from_yaml(path)
+    # A fine-tuning also has settings of the run that it starts from; only those that are named here are compared.
+    wanted = override(saved, job.settings) if job.training.start else compose(job.training.recipe, job.settings)
     ignored = [*LOCAL, "recipe"]
     if not any(item.startswith("tokenizer.vocab_size=") for item in job.settings):
         ignored.append("tokenizer.vocab_size")  # a recipe's is reduced where the text is too small
-    changed = [line for line in differences(from_yaml(saved), wanted) if not line.startswith(tuple(ignored))]
+    changed = [line for line in differences(saved, wanted) if not line.startswith(tuple(ignored))]
     if changed:
         cause = f"{job.run}: a run with other settings: {'; '.join(changed[:3])}"
         raise RunError(cause, "remove it, or choose another folder with --folder")

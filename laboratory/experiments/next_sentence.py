@@ -2,7 +2,7 @@
 
 from laboratory.experiment import Cell, Experiment, Outcome, Table
 from laboratory.runs import Runs, bars
-from laboratory.small_bert import DATA, FILE, QUICK, TINY, trainings
+from laboratory.small_bert import DATA, FILE, QUICK, TINY, TUNING, trainings
 
 NAMES = {"random": "random weights", "masked": "masked tokens", "next": "masked tokens, next sentence"}
 STEPS = 1200
@@ -27,7 +27,7 @@ EXPERIMENT = Experiment(
     title="BERT with and without next-sentence prediction",
     claim="next-sentence prediction brings nothing",
     source="Liu et al. 2019 (RoBERTa), section 4.2, against Devlin et al. 2019, section 5.1; talks on BERT",
-    budget=f"{STEPS:,} steps of up to 2,048 tokens of pre-training, and 500 steps of fine-tuning; without it, BERT "
+    budget=f"{STEPS:,} steps of up to 2,048 tokens of pre-training, and {TUNING:,} of fine-tuning; without it, BERT "
     "reads full blocks and with it pairs, as in the papers, so that their masked tokens are not the same",
     corpus="2,000 film reviews (Pang and Lee 2004), then pairs of sentences (SICK)",
     data=DATA,

@@ -2,7 +2,7 @@
 
 from laboratory.experiment import Experiment, Outcome, Table
 from laboratory.runs import Runs, bars
-from laboratory.small_bert import DATA, FILE, QUICK, TINY, trainings
+from laboratory.small_bert import DATA, FILE, QUICK, TINY, TUNING, trainings
 
 NAMES = {"segments": "with segments", "none": "without"}
 STEPS = 1200
@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
     title="BERT with and without segment embeddings",
     claim="segment embeddings help with pairs of texts, beside the separator",
     source="Devlin et al. 2019, section 3; RoBERTa's release has none (Liu et al. 2019); talks on BERT",
-    budget=f"{STEPS:,} steps of up to 2,048 tokens of pre-training with next sentences, and 500 steps of fine-tuning",
+    budget=f"{STEPS:,} steps of up to 2,048 tokens of pre-training with next sentences, and {TUNING:,} of fine-tuning",
     corpus="2,000 film reviews (Pang and Lee 2004), then pairs of sentences (SICK)",
     data=DATA,
     file=FILE,
