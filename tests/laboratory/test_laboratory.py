@@ -17,10 +17,10 @@ from laboratory import report
 from laboratory.experiment import Experiment, Outcome, Scale, Table, Training, seeded
 from laboratory.runs import Spread
 from laboratory.trainings import LOCAL, jobs_of, needs, train
-from tformer_cli.config.compose import compose
+from tformer_cli.config.compose import compose, to_yaml
 from tformer_cli.draw import Bars
 from tformer_cli.errors import DataError, RunError
-from tformer_cli.runs.folder import RESULT
+from tformer_cli.runs.folder import CONFIG, RESULT
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(DOCS.glob("lineage*.md"))
@@ -155,6 +155,18 @@ def _publish(folder: Path) -> None:
     assert page.endswith("<!-- end -->\nafter\n") and "old" not in page
     with pytest.raises(DataError, match="the page has no place for other"):
         report.fill(page, {"other": json.loads((docs / "lineage" / "sample.json").read_bytes())})
+
+
+def test_a_run_that_starts_from_another_is_compared_with_the_settings_that_it_names(tmp_path):
+    tuned = Training("tuned", "quickstart/vit", ("optim.lr=0.001",), start="base")
+    experiment = replace(SAMPLE, trainings=[Training("base", "quickstart/vit"), tuned])
+    saved = compose("quickstart/vit", ["optim.lr=0.001", "data.mean=[0.25]"])  # data.mean is that of the other run
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / CONFIG).write_text(to_yaml(saved))
+    assert len(jobs_of(experiment, Scale.full, tmp_path, None)) == 2
+    other = replace(experiment, trainings=[experiment.trainings[0], replace(tuned, settings=("optim.lr=0.002",))])
+    with pytest.raises(RunError, match=r"tuned: a run with other settings: optim.lr: 0.001 -> 0.002: remove it"):
+        jobs_of(other, Scale.full, tmp_path, None)
 
 
 def test_a_training_that_fails_ends_the_experiment_with_its_error(tmp_path):
