@@ -432,7 +432,7 @@ def test_a_setting_that_a_foreign_config_leaves_out_has_the_default_of_its_class
 
 def test_pickled_weights_are_refused_with_a_hint(exported: Path) -> None:
     (exported / "model.safetensors").rename(exported / "pytorch_model.bin")
-    with pytest.raises(DataError, match=r"only pytorch_model.bin.*no pickled weights.*save_pretrained"):
+    with pytest.raises(DataError, match=r"only pytorch_model.bin.*does not read pickled weights.*save_pretrained"):
         import_model(exported)
     (exported / "pytorch_model.bin").unlink()
     with pytest.raises(DataError, match="no model.safetensors"):

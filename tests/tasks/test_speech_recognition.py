@@ -441,7 +441,7 @@ def test_the_old_setting_of_lower_case_is_in_the_signature(tmp_path, monkeypatch
 
 def test_a_transcript_of_which_nothing_is_left_is_as_none(tmp_path):
     data = written(tmp_path / "odd", ["low", "...", "high", "?!", "low high"] * 3)
-    with pytest.raises(DataError, match=r"1\.wav: transcripts\.\* leave nothing of its transcript '\.\.\.'.*6 such"):
+    with pytest.raises(DataError, match=r"1\.wav: its transcript '\.\.\.' is empty after normalisation.*6 such"):
         prepared(
             tmp_path, "transcripts.punctuation=remove", "data.validation_share=0", f"data.validation={data}", data=data
         )
@@ -449,7 +449,7 @@ def test_a_transcript_of_which_nothing_is_left_is_as_none(tmp_path):
     sizes = [len(task.data.split(split)) for split in ("train", "validation")]
     assert sum(sizes) == 9
     notes = [note for name, note in task.describe() if name == "note"]
-    assert any("of whose transcript nothing is left" in note for note in notes)
+    assert any("whose transcript is empty after normalisation" in note for note in notes)
 
 
 def test_a_wrong_form_is_noticed_before_anything_is_read(tmp_path):

@@ -113,6 +113,18 @@ def test_too_long_translations_are_left_out_of_training_and_refused_in_validatio
         prepared(tmp_path, "data.validation=dev", data=folder)
 
 
+def test_the_note_on_too_long_translations_names_the_drawn_validation_split(tmp_path):
+    folder = recordings(tmp_path / "recordings")
+    location = prepared(tmp_path, "data.validation_share=0.25", data=folder).data.split("validation").location(0)
+    lines = (folder / "metadata.csv").read_text(encoding="utf-8").splitlines()
+    row = next(row for row, line in enumerate(lines) if line.split(",")[0] == Path(location).name)
+    lines[row] = ",".join([*lines[row].split(",")[:2], "viel zu tief fuer uns alle"])
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    task = prepared(tmp_path, "data.validation_share=0.25", data=folder)
+    assert len(task.data.references("validation")) == 2
+    assert ("note", "left out of validation: 1 recordings with translations of more than 15 tokens") in task.describe()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

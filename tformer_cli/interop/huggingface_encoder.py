@@ -240,7 +240,7 @@ def import_weights(
     dropped = weights.drop(lambda name: name.startswith(("classifier", "qa_outputs")))
     if dropped:
         parts = ", ".join(sorted(name.replace("classifier.before", "pre_classifier") for name in dropped))
-        say(f"warning: {where}: tformer's heads have no counterpart of {parts}: the head begins anew")
+        say(f"warning: {where}: tformer's heads have no counterpart of {parts}: the head is initialised randomly")
     weights.refuse_rest(lambda name: False)
     return state
 

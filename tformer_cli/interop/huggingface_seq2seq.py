@@ -67,7 +67,7 @@ def export_files(
     check_exportable(config)
     check_export(decode, generation.EXPORTED, "generate", "decode.")
     if not tokenizer.joint and config.tie_embeddings is TieEmbeddings.all:
-        raise ConfigError("model.tie_embeddings: all goes with one vocabulary only, the tokenizer has one a language")
+        raise ConfigError("model.tie_embeddings: all needs a joint vocabulary, but the tokenizer has one per language")
     ids = {"pad": tokenizer.pad_id, "bos": tokenizer.bos_id, "eos": tokenizer.eos_id}
     sizes = (model.source_embedding.num_embeddings, model.target_embedding.num_embeddings)
     tensors = export_weights(config, model.state_dict(), model.source_positions.table)

@@ -87,7 +87,7 @@ def _data(
     """Return the preprocessing of images: their size, channels, mean and standard deviation, and fit."""
     mean, std = colours
     if mean is None or std is None:
-        say(f"warning: {path}: nothing says how pictures were coded: data.mean and data.std are taken as 0.5")
+        say(f"warning: {path}: no mean and std found: 0.5 is used for data.mean and data.std")
     return LabelledImageDataConfig(
         path=str(path), image_size=size[0] if size[0] == size[1] else list(size), channels=channels, fit=fit,
         mean=_colours(mean or USUAL_MEAN, channels, str(path / CONFIG)),
@@ -170,7 +170,7 @@ def huggingface_files(
     huggingface_vit.check_exportable(model.config, head)
     if data.channels != 3:
         raise ConfigError(
-            "data.channels: grey pictures cannot be exported: Hugging Face's processors make colours of them"
+            "data.channels: grey pictures cannot be exported: Hugging Face's processors convert them to RGB"
         )
     coding = {
         "image_processor_type": "CLIPImageProcessor",  # ViT's processor distorts images that are not square

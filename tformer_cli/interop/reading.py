@@ -204,7 +204,7 @@ class Weights:
             raise ConfigError(f"{self.where}: the weights {name} are missing", "the files do not belong together")
         value = self.left.pop(name)
         if len(shape) != value.dim() or any(a not in (-1, b) for a, b in zip(shape, value.shape, strict=True)):
-            raise ConfigError(f"{self.where}: {name} has shape {tuple(value.shape)} where config.json means {shape}")
+            raise ConfigError(f"{self.where}: {name} has shape {tuple(value.shape)}; config.json requires {shape}")
         return value
 
     def match(self, name: str, value: Tensor, of: str) -> None:
@@ -283,8 +283,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         pickled = [name for name in PICKLED if (folder / name).is_file()]
         if pickled:
             raise DataError(
-                f"{folder}: only {pickled[0]}, and tformer reads no pickled weights, as they can run code",
-                "where you trust them, load them with transformers and save them with model.save_pretrained(FOLDER)",
+                f"{folder}: only {pickled[0]}: tformer does not read pickled weights, which can run code",
+                "if you trust them, load them with transformers and save them with model.save_pretrained(FOLDER)",
             )
         raise DataError(f"{folder}: no {WEIGHTS}", "name a folder with a model in the Hugging Face format")
     tensors: dict[str, Tensor] = {}

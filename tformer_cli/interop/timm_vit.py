@@ -163,14 +163,14 @@ def arguments_of(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
         remedy = f"tformer reads plain Vision Transformers, as {', '.join(list(ARCHITECTURES)[1:16:5])}: docs/images.md"
         raise ConfigError(f"{where}: {str(name)[:60]!r} of timm is not supported", remedy)
     if given is not None and not isinstance(given, dict):
-        raise ConfigError(f"{where}: model_args is {str(given)[:60]!r}, and no object")
+        raise ConfigError(f"{where}: model_args is {str(given)[:60]!r}, not an object")
     arguments = {**ARCHITECTURES[name], **(given or {})}
     check_import(arguments, READ, where, None)
     pooling = arguments["global_pool"]
     if not isinstance(pooling, str) or pooling not in POOLING:
         raise ConfigError(f"{where}: global_pool {str(pooling)[:60]!r} is not supported", "tformer has token and avg")
     if settings.get("global_pool", pooling) != pooling:
-        cause = f"{where}: global_pool is {str(settings['global_pool'])[:60]!r}, and {pooling!r} by its architecture"
+        cause = f"{where}: global_pool is {str(settings['global_pool'])[:60]!r}, but its architecture uses {pooling!r}"
         raise ConfigError(cause, "save the model again with timm, which writes model_args")
     return arguments
 
@@ -241,7 +241,7 @@ def import_size(
         if side * side != patches * patch * patch and isinstance(given, list) and len(given) == 3:
             size = pair({"input_size": given[1:]}, "input_size", where, patch)
     if size[0] * size[1] != patches * patch * patch:
-        cause = f"{where}: img_size {size[0]}x{size[1]} does not go with positions of {patches} patches"
+        cause = f"{where}: img_size {size[0]}x{size[1]} does not match pos_embed, which has {patches} patches"
         raise ConfigError(cause, "give model_args.img_size, or fine-tune from a model that timm saved")
     return size
 

@@ -164,7 +164,7 @@ def test_pairs_documents_and_questions_go_through_the_same_gate(tmp_path):
 
 def test_a_column_that_nothing_stands_in_is_the_wrong_one(tmp_path):
     path = write(tmp_path / "train.csv", [{"text": "a", "label": ""}, {"text": "b", "label": ""}])
-    with pytest.raises(DataError, match="and so it is in all 2 rows: name the right columns"):
+    with pytest.raises(DataError, match="the same in all 2 rows: name the right columns"):
         read_labelled(LabelledTextDataConfig(path=str(path)), "train", seed=1, skip=True)
 
 
@@ -189,11 +189,11 @@ def test_csv_as_excel_writes_it(tmp_path):
     ("name", "content", "message"),
     [
         ("t.tsv", "great film\t1\nbad\t0\n", r"t\.tsv:1: no column 'text'.*data\.columns=\[text,label\]"),
-        ("t.tsv", "text,label\na,x\n", r"t\.tsv:1: no column 'text'.*is the mark between columns ','"),
+        ("t.tsv", "text,label\na,x\n", r"t\.tsv:1: no column 'text'.*are columns separated by ','"),
         (
             "t.json",
             '{"text": {"0": "a"},\n "label": {}}',
-            r"t\.json: one object \('text', 'label'\), which is no table: ",
+            r"t\.json: one object \('text', 'label'\), not a table: ",
         ),
         ("t.json", '[{"text": "a", "label": "x"},\n {"text": 1 2}]', r"t\.json:2: not JSON"),
         ("t.json", '[{"text": "a", "label": "x"},\n 7]', r"t\.json:2: not a JSON object"),

@@ -56,10 +56,10 @@ def test_a_single_row_stays_a_row(tmp_path):
     ("value", "message"),
     [
         ({"train": ROWS, "test": ROWS}, "an object with several lists of rows: 'train', 'test': write"),
-        ({"text": ["a", "b"], "label": [1]}, "one object \\('text', 'label'\\), which is no table: write a list"),
-        ({"tokens": ["Ann", "saw"], "tags": ["X", "O"]}, "\\('tokens', 'tags'\\): a row of words, or columns\\?"),
-        ({"tokens": ["Ann", "saw"], "tags": [1, 0]}, "a row of words, or columns"),
-        ({"text": "a", "label": 1}, "one object \\('text', 'label'\\), which is no table"),
+        ({"text": ["a", "b"], "label": [1]}, "one object \\('text', 'label'\\), not a table: write a list"),
+        ({"tokens": ["Ann", "saw"], "tags": ["X", "O"]}, "\\('tokens', 'tags'\\) may be one row of words, or columns"),
+        ({"tokens": ["Ann", "saw"], "tags": [1, 0]}, "may be one row of words, or columns"),
+        ({"text": "a", "label": 1}, "one object \\('text', 'label'\\), not a table"),
     ],
 )  # fmt: skip
 def test_an_object_without_a_table_is_an_error_that_names_its_keys(value, message, tmp_path):
@@ -68,7 +68,7 @@ def test_an_object_without_a_table_is_an_error_that_names_its_keys(value, messag
 
 
 def test_a_row_of_words_on_one_line_is_not_read_as_columns(tmp_path):
-    with pytest.raises(DataError, match="a row of words, or columns"):
+    with pytest.raises(DataError, match="may be one row of words, or columns"):
         read(tmp_path, {"tokens": ["Ann", "saw"], "tags": ["X", "O"]})
     assert read(tmp_path, {"tokens": ["Ann", "saw"], "tags": ["X", "O"]}, "t.jsonl")[0]["tokens"] == ["Ann", "saw"]
 

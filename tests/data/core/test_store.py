@@ -84,7 +84,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         gather([["a"]], 1, cache=str(tmp_path), origin="here")
 
 
-@pytest.mark.parametrize(("text", "message"), [("a\0", "row 2: a NUL"), ("\ud800", "row 2: half of a surrogate")])
+@pytest.mark.parametrize(("text", "message"), [("a\0", "row 2: a NUL"), ("\ud800", "row 2: an unpaired surrogate")])
 def test_what_is_no_text_is_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=f"here: {message}"):
         gather([["good"], [text]], 1, cache=str(tmp_path), origin="here")

@@ -327,9 +327,9 @@ def test_faults_of_idx_files(tmp_path, ending):
     pack, unpack = (gzip.compress, gzip.decompress) if ending else (bytes, bytes)
 
     pictures.write_bytes(pack(unpack(original)[:-1]))
-    assert "cut off: it says that it has 12 and has 11" in fault(settings, skip=True)
+    assert "cut off: its header declares 12 items, but it has 11" in fault(settings, skip=True)
     pictures.write_bytes(pack(unpack(original) + b"x"))
-    assert "it says that it has 12 and has more" in fault(settings)
+    assert "its header declares 12 items, but it has more" in fault(settings)
     pictures.write_bytes(pack(b"\0\0\x08\x01" + unpack(original)[4:]))
     assert "not an IDX file of pictures: it begins with 00000801: expected 00000803" in fault(settings)
     for content in (b"", bytes(3)):

@@ -115,7 +115,7 @@ FAULTS = {
     "cut PNG": (encoded(NOISE)[:-12], "cut off"),
     "PNG cut in its middle": (encoded(NOISE)[:3000], "cut off"),
     "empty": (b"", r"empty \(0 bytes\)"),
-    "text": (b"this is no picture\n" * 9, "not a picture of a kind that is read"),
+    "text": (b"this is no picture\n" * 9, "not a picture in a supported format"),
     "program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript, a format that is not read"),
     "bomb": (png_head(10_000, 10_000), "10,000 x 10,000 pixels are more than 89,478,485"),
     "larger bomb": (png_head(60_000, 60_000), "more than 89,478,485 pixels"),
@@ -182,5 +182,5 @@ def test_formats_that_are_not_read_are_refused_by_name(head, name, tmp_path):
 
 
 def test_grey_of_32_bits_does_not_become_black():
-    with pytest.raises(DataError, match="it: grey of 32 bits, which does not say what is white"):
+    with pytest.raises(DataError, match="it: grey of 32 bits, which does not define the white level"):
         decoded(saved(Image.fromarray(np.full((SIDE, SIDE), 200, np.int32)), "TIFF"))

@@ -139,16 +139,16 @@ def test_cut_files(kind, sub):
         assert message.startswith("damaged: " if kind == "FLAC" else "cut off: ")
     assert fault(content[: len(content) // 100]).split(":")[0] in ("cut off", "damaged")
     message = fault(encoded(tone())[:-3])
-    assert message == "cut off: it says 16,000 bytes of sound and has 15,997"
+    assert message == "cut off: its header declares 16,000 bytes of sound, but it has 15,997"
     tagged = b"ID3\4\0\0\0\0\1\0" + bytes(128) + encoded(tone(3), "MP3")
-    assert len(decode(tagged)) == 3 * RATE and fault(tagged[:-5]).startswith("cut off: it says 4,")
+    assert len(decode(tagged)) == 3 * RATE and fault(tagged[:-5]).startswith("cut off: its header declares 4,")
 
 
 def test_files_that_are_no_recordings(tmp_path):
     text = tmp_path / "text.wav"
     text.write_text("these are words, not sound\n" * 40)
-    assert fault(text, "").startswith("not a recording of a kind that is read (WAV, AIFF,")
-    assert fault(encoded(tone(), "VOC")).startswith("VOC is not of a kind that is read (WAV, AIFF,")
+    assert fault(text, "").startswith("not a recording in a supported format (WAV, AIFF,")
+    assert fault(encoded(tone(), "VOC")).startswith("VOC is not a supported format (WAV, AIFF,")
     assert fault(b"") == "empty (0 bytes)"
     (tmp_path / "empty.wav").touch()
     assert fault(tmp_path / "empty.wav") == "empty (0 bytes)"
@@ -168,7 +168,7 @@ def test_rates_that_cannot_be():
     content[24:28] = bytes(4)
     assert fault(bytes(content)) == "a rate of 0 samples a second"
     content[24:28] = struct.pack("<I", 7)
-    assert fault(bytes(content)).startswith("a rate of 7 samples a second")
+    assert fault(bytes(content)).startswith("a rate of 7 samples a second: must be 1,000 to 768,000")
 
 
 def test_numbers_that_are_not_finite():
@@ -257,14 +257,17 @@ def test_faults_of_features(tmp_path):
         assert "\n" not in str(caught.value)
         return caught.value.reason
 
-    assert fault_of(sphinx(frames)[:-4]) == "cut off, or no features: it says 91 numbers and has 90"
-    assert fault_of(sphinx(frames), 12) == "91 numbers are no whole frames of features.bins=12"
+    assert (
+        fault_of(sphinx(frames)[:-4])
+        == "cut off, or not a file of features: its header declares 91 numbers, but it has 90"
+    )
+    assert fault_of(sphinx(frames), 12) == "91 numbers are not a multiple of features.bins=12"
     assert fault_of(sphinx(frames[:0])) == "no frames" and fault_of(b"") == "empty (0 bytes)"
-    assert fault_of(b"abc") == "cut off, or no features: it has not even a count"
+    assert fault_of(b"abc") == "cut off, or not a file of features: it has no header"
     assert fault_of(tmp_path / "none.mfc") == "No such file or directory"
-    assert fault_of(npy(frames)[:-4]) == "cut off: it says 7 frames"
+    assert fault_of(npy(frames)[:-4]) == "cut off: its header declares 7 frames"
     assert fault_of(npy(frames)[:20]).startswith("damaged: ")
     for other in (frames.astype(int), frames[0], np.asfortranarray(frames), np.array([None, "x"], object)):
-        assert "are no floats of shape (frames, 13)" in fault_of(npy(other))
+        assert "must be floats of shape (frames, 13)" in fault_of(npy(other))
     frames[3, 3] = np.nan
     assert fault_of(sphinx(frames)) == "numbers that are not finite"

@@ -269,7 +269,7 @@ def test_stored_features(tmp_path):
     assert len(pickle.dumps(part.sound)) < 1000
     assert part.sound[0].shape == (9, 13) and part.sound[0].dtype == np.float32
     message = fault(config(base), features=FeatureConfig(kind=Features.stored, bins=12))
-    assert "s/a/x-1.mfc: 65 numbers are no whole frames of features.bins=12" in message
+    assert "s/a/x-1.mfc: 65 numbers are not a multiple of features.bins=12" in message
     (base / "etc" / "an4_train.transcription").write_text("SAY 0 (x-1)\n")
     assert "x-2.mfc: no transcript" in fault(config(base), features=STORED)
     (base / "etc" / "an4_train.transcription").write_text("SAY 0\n")
@@ -319,7 +319,8 @@ def broken(data_folder: Path) -> dict[int, str]:
     lines = (data_folder / "metadata.csv").read_text()
     (data_folder / "metadata.csv").write_text(lines.replace(f"007.wav,{words(10)[7]}", "007.wav, "))
     return {
-        1: "cut off: it says 900 bytes of sound and has 700", 2: "not a recording of a kind that is read",
+        1: "cut off: its header declares 900 bytes of sound, but it has 700",
+        2: "not a recording in a supported format",
         3: "no such file, named in", 4: "no samples", 5: "a rate of 0 samples a second", 6: "empty (0 bytes)",
         7: "transcription is missing (empty)",
     }  # fmt: skip
@@ -347,7 +348,7 @@ def test_what_cannot_be_read_is_left_out_and_counted(tmp_path):
         assert recordings.texts == [words(10)[row] for row in (0, 8, 9)]
         [note] = recordings.notes
         assert note.startswith(f"7 of 10 recordings could not be read and were left out: {tmp_path}")
-        assert "001.wav (cut off: it says 900 bytes" in note and note.endswith(", ...")
+        assert "001.wav (cut off: its header declares 900 bytes" in note and note.endswith(", ...")
     assert "001.wav: cut off" in fault(settings)
     for row in (0, 8, 9):
         (tmp_path / "all" / f"{row:03}.wav").unlink()

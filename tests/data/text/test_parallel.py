@@ -265,7 +265,7 @@ def test_missing_column_lists_columns(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("train.tsv", "en\tde\na\tb\nc\n", "train.tsv:3: 1 columns where 2 are named"),
+        ("train.tsv", "en\tde\na\tb\nc\n", "train.tsv:3: 1 columns, but 2 column names"),
         ("train.tsv", "en\tde\n", "train.tsv: there are no rows"),
         ("train.tsv", "en\tde\ten\na\tb\tc\n", "train.tsv:1: column 'en' is there twice"),
         ("train.csv", 'en,de\na,"b\nc"\nd,e,f\n', "train.csv:4: 3 columns"),
@@ -288,7 +288,7 @@ def test_missing_column_lists_columns(tmp_path: Path, kind: str) -> None:
         (
             "train.jsonl",
             '{"en": "a", "de": "a"}\n{"en": "a", "de": "\\ud800"}\n',
-            "train.jsonl: row 2: half of a surrogate",
+            "train.jsonl: row 2: an unpaired surrogate",
         ),
         ("train.jsonl", "[" * 100_000 + "\n", "train.jsonl:1: a list, where each line must be an object"),
         ("train.jsonl", '{"en": ' * 100_000 + "\n", "train.jsonl:1: not JSON"),

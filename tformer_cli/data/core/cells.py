@@ -167,7 +167,7 @@ class Gate:
         count = len(self.left_out)
         if not remaining:
             location, reason = self.left_out[0]
-            raise DataError(f"{location}: {reason}, and so it is in all {count:,} rows", "name the right columns")
+            raise DataError(f"{location}: {reason}, the same in all {count:,} rows", "name the right columns")
         which = ", ".join(f"{location} ({reason})" for location, reason in self.left_out[:SHOWN])
         more = ", ..." if count > SHOWN else ""
         return (f"{count:,} of {count + remaining:,} rows lack a value and were left out: {which}{more}",)

@@ -262,8 +262,8 @@ def _separated_rows(
             if len(names) > 1 and values in ([], [""]):  # an empty line
                 continue
             if values:
-                cause = f"{path}:{number}: {len(values)} columns where {len(names)} are named"
-                raise DataError(cause, "the first line, or data.columns, must name them all")
+                cause = f"{path}:{number}: {len(values)} columns, but {len(names)} column names"
+                raise DataError(cause, "name all columns in the first line or in data.columns")
         yield Location(origin, number, True), dict(zip(names, values or [""], strict=True))
 
 
@@ -276,7 +276,7 @@ def _unnamed(
     if names[0].startswith("{"):
         return "; for JSON lines, end the name with .jsonl"
     if len(names) == 1 and (mark := next((mark for mark in ",;|" if mark in names[0]), "")):
-        return f"; is the mark between columns {mark!r}? Write {'a tab' if kind == '.tsv' else 'a comma'}"
+        return f"; are columns separated by {mark!r}? Write {'a tab' if kind == '.tsv' else 'a comma'}"
     if header_names is None:
         return "; the first line must name the columns"
     if setting.startswith("--"):

@@ -58,7 +58,7 @@ def _check_saved_files(folder: Path) -> None:
     for entry in json.loads(read_regular(folder / "state.json"))["_data_files"]:
         name = str(entry["filename"])
         if Path(name).name != name or not (folder / name).is_file():
-            raise DataError(f"{folder}: {name!r}, which state.json names, is no file there", "save the data set again")
+            raise DataError(f"{folder}: no file {name!r}, named in state.json", "save the data set again")
 
 
 def refuse_saved(folder: Path) -> None:
@@ -84,7 +84,7 @@ def hub_path(path: str) -> str:
         return str(Path(path).expanduser().absolute())
     if path.removeprefix("hf://datasets/").strip("/") in {*BUILDERS, *packaged_modules._PACKAGED_DATASETS_MODULES}:
         raise DataError(
-            f"data.path: {path!r} is a builder of the datasets library, and no data set",
+            f"data.path: {path!r} is a builder of the datasets library, not a data set",
             "give a folder, or the id of a data set as OWNER/NAME; for files: data.source=files",
         )
     return path

@@ -202,11 +202,11 @@ def _table(path: Path, document: Any) -> Iterable[dict[str, Any]]:
     listed = ", ".join(map(repr, itertools.islice(document, SHOWN_KEYS))) + ", ..." * (len(document) > SHOWN_KEYS)
     if columns is not None:
         if columns is document and _may_be_row(columns):
-            cause = f"{path}: one object with lists of one length ({listed}): a row of words, or columns?"
+            cause = f"{path}: ambiguous: the lists of its one object ({listed}) may be one row of words, or columns"
             raise DataError(cause, "for a row, end the name with .jsonl; for columns, write a list of objects")
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if len(keys) == 1:
         return document[keys[0]]
     if keys:
         raise DataError(f"{path}: an object with several lists of rows: {', '.join(map(repr, keys))}", FORMS)
-    raise DataError(f"{path}: one object ({listed or 'empty'}), which is no table", FORMS)
+    raise DataError(f"{path}: one object ({listed or 'empty'}), not a table", FORMS)

@@ -218,7 +218,7 @@ def _refuse_lists(data: Labelled) -> None:
         with contextlib.suppress(ValueError):
             if read_list(label) is not None:
                 cause = f"{data.location(row)}: the label is a list: {label[:40]}"
-                raise DataError(cause, "several labels a text need data.target=labels; else give the class alone")
+                raise DataError(cause, "for several labels per row, set data.target=labels; for one, write it alone")
 
 
 def label_key(label: str) -> str:

@@ -47,7 +47,7 @@ def temporary(cache: str) -> IO[bytes]:
 
 
 def _no_room(cache: str, error: OSError) -> DataError:
-    cause = f"{cache_folder(cache)}: data cannot be laid down here: {error.strerror or error}"
+    cause = f"{cache_folder(cache)}: temporary data cannot be written: {error.strerror or error}"
     return DataError(cause, f"{write_remedy(error)}, or choose another folder: data.cache=...")
 
 
@@ -307,7 +307,7 @@ def utf8(text: str, origin: str, unit: str, number: int) -> bytes:
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"{origin}: {unit} {number}: half of a surrogate pair, which is no text") from error
+        raise DataError(f"{origin}: {unit} {number}: an unpaired surrogate, which is not valid Unicode") from error
     if b"\0" in data:
         raise DataError(f"{origin}: {unit} {number}: a NUL character", "remove it")
     return data

@@ -59,7 +59,9 @@ def idx_items(path: Path, magic: int) -> Iterator[bytes]:
             check_expansion(path, number * size, file_bytes)
             item = stream.read(size)
             if len(item) < size:
-                raise DataError(f"{path}: cut off: it says that it has {count:,} and has {number:,}", "copy it again")
+                raise DataError(
+                    f"{path}: cut off: its header declares {count:,} items, but it has {number:,}", "copy it again"
+                )
             yield item
         if stream.read(1):
-            raise DataError(f"{path}: it says that it has {count:,} and has more", "copy it again")
+            raise DataError(f"{path}: its header declares {count:,} items, but it has more", "copy it again")

@@ -128,7 +128,7 @@ def _check_foreign(stream: IO[bytes], name: str) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return f"not a picture of a kind that is read ({', '.join(_formats())})"
+        return f"not a picture in a supported format ({', '.join(_formats())})"
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {MOST_PIXELS:,} pixels"
     return reason(error)
@@ -202,13 +202,13 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
     """Convert an image to 8 bits a channel without transparency."""
     if image.mode in DEEP_GREY:
         if image.format == "TIFF" and 32 in getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, ()):
-            raise BadPicture(name, "grey of 32 bits, which does not say what is white")
+            raise BadPicture(name, "grey of 32 bits, which does not define the white level")
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise BadPicture(name, "grey of more than 16 bits")
         return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
     if image.mode == "F":
-        raise BadPicture(name, "pixels are fractions, which do not say what is white")
+        raise BadPicture(name, "pixels are fractions, which do not define the white level")
     if image.mode in TRANSPARENT or "transparency" in image.info:
         above = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)

@@ -120,17 +120,19 @@ def read_sound(source: Path | str | bytes, sample_rate: int, name: str = "") -> 
 
 def _reason(error: Any) -> str:
     if error.code == UNRECOGNISED:
-        return f"not a recording of a kind that is read ({KINDS})"
+        return f"not a recording in a supported format ({KINDS})"
     return f"damaged: {error.error_string.strip().rstrip('.')[:120]}"
 
 
 def _check_head(file: Any, name: str) -> None:
     if file.format not in FORMATS:
-        raise BadRecording(name, f"{file.format} is not of a kind that is read ({KINDS})")
+        raise BadRecording(name, f"{file.format} is not a supported format ({KINDS})")
     if not LEAST_RATE <= file.samplerate <= MOST_RATE:
-        raise BadRecording(name, f"a rate of {file.samplerate:,} samples a second: not from {LEAST_RATE:,} on")
+        raise BadRecording(
+            name, f"a rate of {file.samplerate:,} samples a second: must be {LEAST_RATE:,} to {MOST_RATE:,}"
+        )
     if file.frames >= UNKNOWN_FRAMES:
-        raise BadRecording(name, "it does not say how long it is, or has no samples: write it anew, not to a pipe")
+        raise BadRecording(name, "its header gives no length, or it has no samples: write it to a file, not to a pipe")
     if file.frames > MOST_HOURS * 3600 * file.samplerate:
         raise BadRecording(name, f"longer than {MOST_HOURS} hours: cut it into utterances")
 
@@ -159,7 +161,7 @@ def _mixed(file: Any, name: str) -> Iterator[np.ndarray]:
         read += len(block)
         yield block[:, 0] if file.channels == 1 else block.mean(1)
     if read < file.frames - 2 * MP3_FRAME * is_mp3:
-        raise BadRecording(name, f"cut off: it says {file.frames:,} samples and has {read:,}")
+        raise BadRecording(name, f"cut off: its header declares {file.frames:,} samples, but it has {read:,}")
 
 
 def wav(sound: np.ndarray, sample_rate: int) -> bytes:

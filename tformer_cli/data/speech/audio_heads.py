@@ -197,7 +197,8 @@ def _aiff(stream: IO[bytes], file_size: int) -> list[Part]:
             if sound > available:
                 raise cut_off(sound, available)
             if sound < available and not _ends_chunks(stream, offset + 8 + size, file_size, "big"):
-                raise Fault(f"its head says {max(0, sound):,} bytes of sound, and it has {available:,}: write it anew")
+                cause = f"its header declares {max(0, sound):,} bytes of sound, but it has {available:,}"
+                raise Fault(f"{cause}: write the file again")
             stream.seek(8)
             if stream.read(4) == b"AIFF" and says * frame_bytes > sound:
                 raise cut_off(says * frame_bytes, sound)

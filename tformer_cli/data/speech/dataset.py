@@ -138,7 +138,7 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
             del self.tokenizer  # that of a run which was trained on other texts
             super().learn(train)
             self._notes.append(f"a new vocabulary, as {unknown} is in no piece of the old one")
-        self._splits["train"] = self._select(train, self._fitting(train), self.texts.unfit)
+        self._splits["train"] = self._select("train", train, self._fitting(train), self.texts.unfit)
         self._limit_texts("train")
         train = self.split("train")
         if self.config.features.normalise is Normalise.corpus and not self.front_end.statistics:
@@ -192,15 +192,18 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
         part = self.split(split)
         skip = split == "train" or (split == "validation" and self.validation_is_drawn)
         rows = self.texts.short_rows(part, self.tokenizer, skip=skip)
-        self._splits[split] = self._select(part, rows, f"with {self.texts.noun}s of more than {self.limit} tokens")
+        self._splits[split] = self._select(
+            split, part, rows, f"with {self.texts.noun}s of more than {self.limit} tokens"
+        )
         self._limited.add(split)
 
-    def _select(self, train: Recordings, rows: np.ndarray, reason: str) -> Recordings:
-        """Return the recordings at the given rows; the header reports how many others there are."""
-        if len(rows) == len(train):
-            return train
-        self._notes.append(f"left out of training: {len(train) - len(rows):,} recordings {reason}")
-        return train.select(rows, train.origin)
+    def _select(self, split: str, part: Recordings, rows: np.ndarray, reason: str) -> Recordings:
+        """Return the recordings of a split at the given rows; the header reports how many others there are."""
+        if len(rows) == len(part):
+            return part
+        name = "training" if split == "train" else split
+        self._notes.append(f"left out of {name}: {len(part) - len(rows):,} recordings {reason}")
+        return part.select(rows, part.origin)
 
     # --- splits ---
 
@@ -229,7 +232,7 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
             if not len(short):
                 cause = f"{train.origin}: every recording is longer than data.max_seconds {config.data.max_seconds:g}"
                 raise DataError(cause, "raise it, or cut the recordings")
-            parts["train"] = self._select(train, short, f"longer than {config.data.max_seconds:g} seconds")
+            parts["train"] = self._select("train", train, short, f"longer than {config.data.max_seconds:g} seconds")
         return parts
 
     def _normalised(self, part: Recordings) -> Recordings:
@@ -245,9 +248,10 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
         empty = len(texts) - len(rows)
         if empty and self.config.trainer.on_bad_sample is BadSample.stop:
             row = texts.index("")
-            cause = f"{part.location(row)}: transcripts.* leave nothing of its transcript {part.texts[row][:40]!r}"
-            raise DataError(cause, f"correct it, or trainer.on_bad_sample=skip ({empty:,} such recordings)")
-        notes = (f"left out: {empty:,} recordings of whose transcript nothing is left",) if empty else ()
+            cause = f"{part.location(row)}: its transcript {part.texts[row][:40]!r} is empty after normalisation"
+            remedy = "correct it, change transcripts.*, or set trainer.on_bad_sample=skip"
+            raise DataError(cause, f"{remedy} ({empty:,} such recordings)")
+        notes = (f"left out: {empty:,} recordings whose transcript is empty after normalisation",) if empty else ()
         return dataclasses.replace(part, texts=texts, notes=(*part.notes, *notes)).select(rows, part.origin)
 
     def _read_noises(self, folder: str) -> list[np.ndarray]:

@@ -165,7 +165,7 @@ class SpeechFeatures:
             total, squares = total + sums[0].sum(0).cpu(), squares + sums[1].sum(0).cpu()
             count += int(counts.sum())
         if not count:
-            raise DataError("the training data has no frame of sound", "look at its recordings, or features.window_ms")
+            raise DataError("the training data has no frame of sound", "check its recordings and features.window_ms")
         mean, std = _moments(total, squares, torch.tensor(count))
         self.statistics = Statistics(mean.tolist(), std.tolist())
         return self.statistics
@@ -181,7 +181,7 @@ class SpeechFeatures:
         elif self.statistics:
             mean, std = (torch.tensor(value).to(device) for value in (self.statistics.mean, self.statistics.std))
         else:
-            raise RunError("features.normalise: corpus needs the training data's statistics, which were not taken")
+            raise RunError("features.normalise: corpus needs the training data's statistics, which were not computed")
         valid = mask_of(counts.to(device), features.shape[1])
         return features.sub(mean).div_(std).masked_fill_(~valid[:, :, None], 0)
 

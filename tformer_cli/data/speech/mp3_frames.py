@@ -177,7 +177,7 @@ def _part(content: _Bytes, begin: int, end: int, count: int, table: tuple[int, i
     at = max(head.find(b"Xing"), head.find(b"Info"))
     flags = int.from_bytes(head[at + 4 : at + 8], "big")
     if table[0] > count - 1 or not flags & XING_FRAMES:
-        raise Fault(f"cut off: it says {table[0]:,} frames and has {count - 1:,}")
+        raise Fault(f"cut off: its header declares {table[0]:,} frames, but it has {count - 1:,}")
     patches = [(at + 8, (count - 1).to_bytes(4, "big"))]
     if flags & XING_BYTES:
         patches.append((at + 12, (end - begin).to_bytes(4, "big")))

@@ -76,7 +76,7 @@ class PartFile(io.RawIOBase):
 
 def cut_off(claimed: int, available: int) -> Fault:
     """Return the fault of a file whose header gives more bytes of audio than it contains."""
-    return Fault(f"cut off: it says {claimed:,} bytes of sound and has {available:,}")
+    return Fault(f"cut off: its header declares {claimed:,} bytes of sound, but it has {available:,}")
 
 
 def without_tag(stream: IO[bytes], file_size: int) -> int:

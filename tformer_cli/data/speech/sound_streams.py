@@ -64,7 +64,7 @@ def ogg_parts(stream: IO[bytes], file_size: int) -> list[Part]:
         raise Fault("cut off: its last page is missing")
     stream.seek(offset)
     if b"OggS" in stream.read(CHUNK_BYTES):
-        raise Fault("damaged: bytes between its pages that are none of them")
+        raise Fault("damaged: invalid bytes between its pages")
     return [*file_parts, *_link(stream, begin, offset, firsts)]
 
 
@@ -97,7 +97,7 @@ def _link(stream: IO[bytes], begin: int, end: int, firsts: list[_Page]) -> list[
     inner = io.BytesIO(content)
     parts = flac_parts(inner, len(content), 0)
     if not parts:
-        raise Fault("damaged: what it says is FLAC is none")
+        raise Fault("damaged: its FLAC stream is invalid")
     return [Part(begin, begin, PartFile(inner, part).read()) for part in parts]
 
 

@@ -53,10 +53,10 @@ def _sphinx(content: bytes, bins: int, name: str) -> np.ndarray:
     counts = {order: int(np.frombuffer(content[:4], f"{order}i4")[0]) for order in "><" if len(content) >= 4}
     order = next((order for order, count in counts.items() if count == has), None)
     if order is None:
-        says = f"it says {counts['>']:,} numbers and has {has:,g}" if counts else "it has not even a count"
-        raise BadRecording(name, f"cut off, or no features: {says}")
+        says = f"its header declares {counts['>']:,} numbers, but it has {has:,g}" if counts else "it has no header"
+        raise BadRecording(name, f"cut off, or not a file of features: {says}")
     if counts[order] % bins:
-        raise BadRecording(name, f"{counts[order]:,} numbers are no whole frames of features.bins={bins}")
+        raise BadRecording(name, f"{counts[order]:,} numbers are not a multiple of features.bins={bins}")
     return np.frombuffer(content, f"{order}f4", offset=4).reshape(-1, bins)
 
 
@@ -69,8 +69,8 @@ def _numpy(content: bytes, bins: int, name: str) -> np.ndarray:
     except Exception as error:
         raise BadRecording(name, reason(error)) from error
     if dtype.kind != "f" or len(shape) != 2 or shape[1] != bins or fortran:
-        layout = " in Fortran's order" if fortran else ""
-        raise BadRecording(name, f"{dtype} of shape {shape}{layout} are no floats of shape (frames, {bins})")
+        layout = " in Fortran order" if fortran else ""
+        raise BadRecording(name, f"{dtype} of shape {shape}{layout}: must be floats of shape (frames, {bins})")
     if len(content) - stream.tell() != dtype.itemsize * shape[0] * bins:
-        raise BadRecording(name, f"cut off: it says {shape[0]:,} frames")
+        raise BadRecording(name, f"cut off: its header declares {shape[0]:,} frames")
     return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)

@@ -228,7 +228,7 @@ def _line_by_line(path: str, block: Block, layout: _Layout, gate: Gate | None) -
             cause = (
                 f"{here}: {len(columns)} column{'s'[: len(columns) != 1]} where the lines before have {layout.width}"
             )
-            raise DataError(cause, "mend the line, or name the mark between columns: data.delimiter=...")
+            raise DataError(cause, "correct the line, or name the delimiter: data.delimiter=...")
         if layout.is_conll_u and not NUMBER.fullmatch(columns[0]):
             continue
         location = location if words else here
@@ -307,7 +307,9 @@ def _layout(path: str, blocks: list[Block], delimiter: str, word_column: int, ta
         cause = (
             f"{path}:{line_number}: words and tags are both in column {layout.word % layout.width} of {layout.width}"
         )
-        raise DataError(cause, "name them: data.word_column=..., data.tag_column=..., or the mark: data.delimiter=...")
+        raise DataError(
+            cause, "name them: data.word_column=..., data.tag_column=..., or the delimiter: data.delimiter=..."
+        )
     return layout
 
 
