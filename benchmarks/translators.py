@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ sys.path.insert(0, str(HERE.parent))
 from benchmarks.environments import install, python_of  # noqa: E402
 from tformer_cli import load  # noqa: E402
 from tformer_cli.interop.export import export_run  # noqa: E402
+from tformer_cli.train.machine import physical_cores  # noqa: E402
 
 BATCH = 64
 PEER_SECONDS = 3.0
@@ -74,7 +74,7 @@ def peer(folder: str, lines: list[str], workers: int, work: Path) -> Callable[[]
     arrays = {"source_ids": np.concatenate(ids), "source_offsets": offsets}
     arrays |= {"target_ids": arrays["source_ids"], "target_offsets": offsets}  # not read in decoding
     np.savez(work / "data.npz", **{f"test_{name}": value for name, value in arrays.items()})
-    processes = workers or os.cpu_count() or 1
+    processes = workers or physical_cores()
     job: dict[str, Any] = {
         "data": str(work / "data.npz"), "weights": str(work / "weights"), "threads": processes, "workers": processes,
         "beam": 1, "batch": BATCH, "sentences": len(ids), "seed": 0, "seconds": PEER_SECONDS, "precision": "float32",
@@ -112,7 +112,7 @@ def main() -> None:
                 rate = measure()
                 rates[name] += [rate] * (number > 0)  # the first pass warms up
     reference = rates[options.programs[0]]
-    print(f"{len(lines):,} sentences, {options.rounds} rounds, {options.workers or os.cpu_count()} processes\n")
+    print(f"{len(lines):,} sentences, {options.rounds} rounds, {options.workers or physical_cores()} processes\n")
     print("| program | sentences/s | ratio to the first |\n| --- | --- | --- |")
     for name, values in rates.items():
         ratios = [value / base for value, base in zip(values, reference, strict=True)]

@@ -11,7 +11,9 @@ from tformer_cli.errors import RunError
 @pytest.mark.parametrize("content", [{"model_type": "bert"}, {"architecture": "vit_tiny_patch16_224"}, {}])
 def test_a_folder_of_another_library_is_named_with_its_prefix(content, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(content))
-    with pytest.raises(RunError, match=rf"no run, but a model in the format of another library: --from hf:{tmp_path}$"):
+    with pytest.raises(
+        RunError, match=rf"not a run, but a model in the format of another library: --from hf:{tmp_path}$"
+    ):
         Start.find(str(tmp_path))
     start = Start.find(f"hf:{tmp_path}")
     assert (start.folder, start.foreign) == (tmp_path, True)

@@ -112,7 +112,7 @@ def test_columns_that_the_user_names(column, content, expected):
 def test_columns_that_are_not_there():
     with pytest.raises(DataError, match=r"^f\.csv:\d: no column 'x': columns there: 'text', 'label'"):
         values("text,label\na,b\n", Reading(("x",), expected=("text",)))
-    with pytest.raises(DataError, match=r"^f\.tsv: 2 columns, and --column 2: they count from 0"):
+    with pytest.raises(DataError, match=r"^f\.tsv: --column 2: the table has 2 columns: indices start at 0"):
         values("a\tb\n", Reading(("2",), expected=("text",)), "f.tsv")
 
 
@@ -180,7 +180,7 @@ def test_other_columns_of_words():
     assert values(content, Reading(("1",), "conll", words=True), "f.txt") == [["New York", "saw"], ["Bob"]]
     with pytest.raises(DataError, match=r"f.txt:1: 3 columns: --column says which"):
         values(content, Reading(("3",), "conll", words=True), "f.txt")
-    with pytest.raises(DataError, match="columns of words"):
+    with pytest.raises(DataError, match="a CoNLL file"):
         values(content, TEXT, "f.conll")
     assert values("Ann saw Bob\nBob saw Ann\n", WORDS, "f.txt") == ["Ann saw Bob", "Bob saw Ann"]
     with pytest.raises(ConfigError, match="--format conll is for runs that tag words"):

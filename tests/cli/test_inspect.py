@@ -150,9 +150,9 @@ def test_the_list_names_each_kind_and_needs_no_run(capsys):
     ("arguments", "status", "message"),
     [
         (["--figures", "nonsense"], 2, "--figures: no figure 'nonsense': there are: attention"),
-        (["--figures", "spectrogram"], 2, "--figures spectrogram: the inputs are no recordings: leave it out"),
+        (["--figures", "spectrogram"], 2, "--figures spectrogram: the inputs are not recordings: leave it out"),
         (["--layers", "2"], 2, "--layers 2: the model has 1 attention layers: 1 to 1"),
-        (["--layers", "one"], 2, "--layers: 'one' is no number and no range: such as 1,3 or 2-4"),
+        (["--layers", "one"], 2, "--layers: 'one' is neither a number nor a range: such as 1,3 or 2-4"),
         (["--layers", "0"], 2, "--layers: '0': the first is 1: such as 1,3 or 2-4"),
         (["--heads", "1,0-2"], 2, "--heads: '0-2': the first is 1: such as 1,3 or 2-4"),
         (["--heads", "2-1"], 2, "--heads: '2-1' ends before it begins: 1-2"),
@@ -270,7 +270,7 @@ def test_a_file_in_the_place_of_the_folder_is_one_line(run, tmp_path, capsys):
     assert main(["inspect", str(run), "a film", *FIGURES, "-o", str(tmp_path / "file")]) == 1
     assert error(capsys).startswith(f"{tmp_path / 'file'} is there already")
     assert main(["inspect", str(run), "a film", *FIGURES, "-o", str(tmp_path / "file" / "pages")]) == 1
-    assert error(capsys).endswith(f"{tmp_path / 'file'} is no folder that can be written: choose another with --output")
+    assert error(capsys).endswith(f"{tmp_path / 'file'} is not a writable folder: choose another with --output")
 
 
 def test_a_second_call_replaces_the_first(run):

@@ -24,7 +24,7 @@ def test_the_defaults_go_together() -> None:
 @pytest.mark.parametrize(
     ("settings", "key", "remedy"),
     [
-        ({"kernel_size": 32}, "model.kernel_size: 32", "model.kernel_size=31"),
+        ({"kernel_size": 32}, "model.kernel_size: must be odd, not 32", "model.kernel_size=31"),
         ({"subsampling": 6}, "model.subsampling: 6", "model.subsampling=4"),
         (
             {"causal_convolution": True, "convolution_norm": Normalisation.group},

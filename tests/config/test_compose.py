@@ -258,7 +258,7 @@ def test_a_sweep_understands_hydras_grammar():
 @pytest.mark.parametrize(
     ("given", "answer"),
     [
-        ("optim.lr=interval(0,1)", "optim.lr: 'interval(0,1)' has no end of values"),
+        ("optim.lr=interval(0,1)", "optim.lr: 'interval(0,1)' is an infinite set of values"),
         ("model=glob(zzz*)", "model: no option matches zzz*"),
         ("seed=range(0,20000)", "the sweep has 20,000 runs"),
         ("--seed=1,2", "settings are written without dashes"),

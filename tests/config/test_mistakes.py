@@ -120,7 +120,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(given, answer):
         ),
         ("task: translation\noptim:\n  lr: fast\n", "mine.yaml:3: optim.lr: 'fast' is not a number"),
         ("task: translation\noptim:\n  lr: -1\n", "mine.yaml:3: optim.lr: -1 is too small"),
-        ("task: translation\noptim: 3\n", "optim: 3 is given, but optim holds settings"),
+        ("task: translation\noptim: 3\n", "optim: 3 is given, but optim is a group of settings"),
         (
             "task: translation\ndata:\n  name: 3\n",
             'mine.yaml:3: data.name: 3 is not text: put it in quotes: "3"',
@@ -142,7 +142,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest(given, answer):
             "mine.yaml:1: model: 'x' is not one of levenshtein_tiny, ",
         ),
         ("defaults:\n  - _self_\n  - schema: translation\n", "mine.yaml:1: _self_ is not the last"),
-        ("defaults:\n  - /etc/passwd\n", "mine.yaml:1: the defaults contain something else"),
+        ("defaults:\n  - /etc/passwd\n", "mine.yaml:1: the defaults may contain only"),
         (
             "defaults:\n  - override hydra/launcher: x\n  - schema: translation\n",
             "mine.yaml:1: unknown setting 'override hyd",

@@ -104,14 +104,14 @@ def test_files(tmp_path):
     for path in (tmp_path, tmp_path / FILE):
         loaded = Shortlist.load(path, "hash en-de")
         assert (loaded.translations == shortlist.translations).all() and (loaded.frequent == shortlist.frequent).all()
-    with pytest.raises(ConfigError, match=f"{FILE} is for another vocabulary than that of the run: use one of"):
+    with pytest.raises(ConfigError, match=f"{FILE} is for a different vocabulary than the run's: use one of"):
         Shortlist.load(tmp_path, "hash de-en")
     with pytest.raises(ConfigError, match="decode.shortlist: .*/none: no such file: decode.shortlist=auto makes one"):
         Shortlist.load(tmp_path / "none", "")
     (tmp_path / "text").write_text("no")
     save_file({"weights": np.zeros(3)}, tmp_path / "model")
     for name in ("text", "model"):
-        with pytest.raises(ConfigError, match=f"{name}: is no shortlist"):
+        with pytest.raises(ConfigError, match=f"{name}: not a shortlist file"):
             Shortlist.load(tmp_path / name, "")
 
 

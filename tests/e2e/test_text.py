@@ -121,7 +121,7 @@ def test_another_librarys_encoder_and_back(folder, bert, tmp_path, capsys):
     config = json.loads((tmp_path / "labels" / "config.json").read_text())
     assert config["id2label"] == {"0": "negative", "1": "positive"}
     assert main(["finetune", "gpt/files", "--from", f"hf:{tmp_path / 'hf'}", f"data.path={SENTIMENT}"]) == 1
-    assert "a bert model, this recipe trains a gpt one" in capsys.readouterr().err
+    assert "is a bert model, but this recipe trains a gpt model" in capsys.readouterr().err
 
 
 def test_a_language_model_writes_on(gpt, capsys):

@@ -91,4 +91,4 @@ def test_a_long_text_is_cut_and_the_caption_says_so(tmp_path):
 
 @pytest.mark.parametrize("name", ["vit", "recurrent translation", "text classification"])
 def test_a_model_without_layers_that_predict_tokens_has_no_lens(name, tmp_path):
-    assert "whose layers lead to tokens" in KIND.missing(subject_of(name, tmp_path))
+    assert "no stack of blocks that predicts tokens" in KIND.missing(subject_of(name, tmp_path))

@@ -92,4 +92,4 @@ def test_strips_stand_on_the_time_axis_of_the_spectrogram():
 
 
 def test_other_inputs_have_no_spectrogram(tmp_path):
-    assert KIND.missing(subject_of("vit", tmp_path)) == "the inputs are no recordings"
+    assert KIND.missing(subject_of("vit", tmp_path)) == "the inputs are not recordings"

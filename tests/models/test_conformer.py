@@ -158,7 +158,7 @@ def test_a_block_without_a_part_is_one_whose_part_adds_nothing(setting: str, par
 
 
 def test_a_conformer_needs_convolution_or_attention() -> None:
-    with pytest.raises(ConfigError, match="model.convolution: without it and model.self_attention, no frame reads"):
+    with pytest.raises(ConfigError, match="model.convolution and model.self_attention cannot both be false"):
         config(convolution=False, self_attention=False).check()
 
 
@@ -241,7 +241,7 @@ def test_every_dropout_acts() -> None:
 def test_a_recording_that_is_too_long_for_absolute_positions_is_named(scheme: Positions) -> None:
     model = build(positions=scheme, max_frames=10)
     features = torch.randn(1, 61, BINS, dtype=torch.float64)
-    with pytest.raises(DataError, match=rf"14 frames after subsampling, and model.positions={scheme.name} knows 10"):
+    with pytest.raises(DataError, match=rf"14 frames after subsampling, but model.positions={scheme.name} has only 10"):
         model.encode(features, torch.tensor([61]))
 
 

@@ -380,9 +380,9 @@ def test_tied_embeddings_are_one_matrix() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"peeky": True, "attention": GENERAL}, "model.peeky: it replaces attention"),
-        ({"input_feeding": True, "attention": BAHDANAU}, "model.input_feeding: it belongs to Luong's attention"),
-        ({"bridge": True, "attention": NONE}, "model.bridge: it belongs to Luong's attention"),
+        ({"peeky": True, "attention": GENERAL}, "model.peeky: needs model.attention=none, not"),
+        ({"input_feeding": True, "attention": BAHDANAU}, "model.input_feeding: needs model.attention=luong"),
+        ({"bridge": True, "attention": NONE}, "model.bridge: needs model.attention=luong"),
         ({"bridge": True, "attention": DOT, "dim": 8}, "model.bridge: encoder and decoder have equal widths, 8"),
         ({"attention": DOT, "bidirectional": True, "dim": 8}, "luong_dot needs equal widths, not 16 and 8"),
         ({"reverse_source": True, "bidirectional": True}, "model.reverse_source: a bidirectional encoder"),

@@ -211,8 +211,8 @@ def test_a_step_of_r_drop_is_the_sum_of_its_micro_batches(tmp_path):
     ("name", "settings", "message"),
     [
         ("translation", ["model.dropout=0"], "two passes over a batch are equal.*model.dropout=0.1"),
-        ("bert", [], "regularise.consistency: this task has none"),
-        ("token tagging", [], "regularise.consistency: this task has none"),
+        ("bert", [], "regularise.consistency: not available for this task"),
+        ("token tagging", [], "regularise.consistency: not available for this task"),
         ("conformer", ["objective.ctc_weight=0"], "objective.ctc_weight is 0"),
         (
             "conformer",
@@ -240,5 +240,5 @@ def test_numbers_have_no_distribution(tmp_path):
     path.write_text("text\tlabel\n" + "".join(f"a film {row}\t{row / 7:.2f}\n" for row in range(20)))
     settings = [f"data.path={path}", "data.target=number", "model.dropout=0.1", "regularise.consistency=1"]
     settings += ["data.validation_share=0.3", "tokenizer.vocab_size=21"]
-    with pytest.raises(ConfigError, match="it compares the probabilities of one label, and the targets are others"):
+    with pytest.raises(ConfigError, match="needs exactly one label per example"):
         family_named("text classification").task(tmp_path, *settings).model()

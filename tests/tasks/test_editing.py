@@ -192,7 +192,7 @@ def test_only_models_that_edit_take_drafts_on_the_command_line(tmp_path, capsys,
     assert [row["input"] for row in rows] == ["The cat eats.", "We read."]
     assert all(set(row) == {"input", "text", "rounds"} and row["rounds"] >= 1 for row in rows)
     assert main(["translate", "translation", "in.en", "--draft", "draft.ja"]) == 2
-    assert "error: --draft: the model of translation edits no drafts" in capsys.readouterr().err
+    assert "error: --draft: the model of translation does not edit drafts" in capsys.readouterr().err
     assert main(["translate", "editing", "in.en", "--beam", "3"]) == 2
     assert "--beam has no effect on a run of translation: valid options: --batch" in capsys.readouterr().err
     assert main(["translate", "translation", "in.en", "decode.iterations=3"]) == 2

@@ -113,7 +113,7 @@ def test_a_shortlist_for_another_vocabulary_is_refused(project, capsys):
     assert main(["translate", "other", "lines", *SEARCH, "decode.shortlist=joint"]) == 2
     printed = capsys.readouterr().err
     assert printed == (
-        f"error: decode.shortlist: joint/{FILE} is for another vocabulary than that of the run: use one of a run with"
+        f"error: decode.shortlist: joint/{FILE} is for a different vocabulary than the run's: use one of a run with"
         " the same tokenizer and languages, or decode.shortlist=auto\n"
     )
 

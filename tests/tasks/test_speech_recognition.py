@@ -214,7 +214,7 @@ def test_a_language_model_takes_part(tmp_path):
         (answer,) = other.predict(model, [recording])
         scores.append(answer.details["hypotheses"][0]["score"])
     assert scores[1] < scores[0]
-    with pytest.raises(ConfigError, match="greedy decoding has no use"):
+    with pytest.raises(ConfigError, match="greedy decoding does not use a language model"):
         next(iter(prepared(tmp_path, f"decode.language_model={path}", "decode.method=greedy",
                            data=tmp_path / "recordings").predict(model, [recording])))  # fmt: skip
     with pytest.raises(ConfigError, match="needs a decoder"):
@@ -482,5 +482,5 @@ def test_samples_do_not_depend_on_the_batch(tmp_path):
 def test_only_the_decoder_samples(method, tmp_path):
     settings = ["model.decoder_depth=1", "decode.sample=true", f"decode.method={method}"]
     task = prepared(tmp_path, *settings)
-    with pytest.raises(ConfigError, match="decode.sample: only the decoder samples"):
+    with pytest.raises(ConfigError, match="decode.sample: sampling needs decode.method=attention"):
         task.predictor.transcribe_batch(task.model().eval(), task.view("validation").batch(0, 0))

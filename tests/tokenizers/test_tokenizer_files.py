@@ -57,7 +57,7 @@ def test_damaged_model(tmp_path: Path, damage) -> None:
 
 def test_no_tokenizer(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(DataError, match="no tokenizer is there"):
+        with pytest.raises(DataError, match="no tokenizer found"):
             Tokenizer.load(path)
     folder = write(train(), tmp_path / "tokenizer")
     (folder / "joint.model").unlink()

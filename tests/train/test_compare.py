@@ -176,7 +176,7 @@ def test_speed_counts_only_for_the_same_batches(project, monkeypatch):
 
 
 def test_runs_on_other_data_of_another_task_or_by_another_scorer_are_refused(project, capsys, monkeypatch):
-    with pytest.raises(RunError, match="labels is a run of text_classification, a of translation"):
+    with pytest.raises(RunError, match="labels is a run of text_classification, but a is a run of translation"):
         runs("a", "labels")
     shutil.copytree("data", "other")
     path = Path("other/test.ja")
@@ -191,12 +191,17 @@ def test_runs_on_other_data_of_another_task_or_by_another_scorer_are_refused(pro
     first = next(Path("a/checkpoints").glob("*/config.yaml"))
     _replace(first, other.replace("/other", "/data"))
     assert main(["compare", "a", "b"]) == 1
-    message = "error: b is scored on other data than a: other/test.en, other/test.ja, and data/test.en, data/test.ja"
-    assert capsys.readouterr().err.replace(f"{project}/", "") == f"{message}: name one for all: data.test=FILE\n"
+    message = (
+        "error: b and a are scored on different data: other/test.en, other/test.ja, and data/test.en, data/test.ja"
+    )
+    assert (
+        capsys.readouterr().err.replace(f"{project}/", "")
+        == f"{message}: set the same data for all runs: data.test=FILE\n"
+    )
     _replace(config, other.replace("/other", "/data").replace("bleu_tokenizer: auto", "bleu_tokenizer: 13a"))
     with monkeypatch.context() as patch:
         patch.setattr(compare, "evaluated", None)
-        with pytest.raises(RunError, match="b is scored otherwise than a: tok:13a, and tok:"):
+        with pytest.raises(RunError, match="b and a are scored with different settings: tok:13a, and tok:"):
             runs("a", "b")
 
 
@@ -256,7 +261,7 @@ def test_a_score_that_does_not_exist_is_refused(project, monkeypatch):
 def _refuse_scores() -> None:
     with pytest.raises(ConfigError, match=r"--metric: a has no score 'wer': scores: loss, perplexity, bleu"):
         runs("a", "b", metric="wer")
-    with pytest.raises(ConfigError, match="--by length: loss is not known for a part of the examples"):
+    with pytest.raises(ConfigError, match="--by length: loss cannot be computed for groups of examples"):
         runs("a", "b", metric="loss", by="length")
 
 
@@ -270,7 +275,7 @@ def test_labels_are_scored_by_label(project):
 
 def test_groups_of_a_label_have_only_an_accuracy(project, capsys):
     assert main(["compare", "labels", "labels", "--split", "validation", "--by", "label", "--metric", "f1"]) == 2
-    message = "--by label: f1 of examples of one label has no meaning: --metric accuracy"
+    message = "--by label: f1 is undefined for examples of a single label: --metric accuracy"
     assert capsys.readouterr().err == f"error: {message}\n"
 
 
@@ -288,7 +293,9 @@ def test_runs_with_other_labels_are_refused(project, monkeypatch):
 
     monkeypatch.setattr(compare, "open_run", with_another_label)
     monkeypatch.setattr(compare, "evaluated", None)
-    message = "more is scored otherwise than labels: 3 labels: negative, neutral, positive, and 2 labels: negative, pos"
+    message = (
+        "more and labels are scored with different labels or settings: 3 labels: negative, neutral, positive, and 2"
+    )
     with pytest.raises(RunError, match=message):
         compare_runs([Path("labels"), Path("more")], "validation", say=lambda _: None)
 

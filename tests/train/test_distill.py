@@ -209,7 +209,7 @@ def test_a_finished_text_is_not_written_again(project, capsys, monkeypatch):
     assert main(command()) == 0
     assert content("out") == before and capsys.readouterr().err.endswith("was complete: out, 40 lines\n")
     assert main(command("decode.beam=3", "data.test=val")) == 1
-    message = "error: out was made with another copied.test, decode.beam: remove it, or choose another --output\n"
+    message = "error: out was made with a different copied.test, decode.beam: remove it, or choose another --output\n"
     assert capsys.readouterr().err.endswith(message)
 
 
@@ -232,9 +232,9 @@ def test_a_text_made_with_another_shortlist_is_not_continued(project, capsys):
     assert main(command("decode.shortlist=auto")) == 0
     shorten(Path("run", FILE))
     assert main(command("decode.shortlist=auto")) == 1
-    assert "error: out was made with another decode.shortlist_sha256: remove it" in capsys.readouterr().err
+    assert "error: out was made with a different decode.shortlist_sha256: remove it" in capsys.readouterr().err
     assert main(command()) == 1
-    assert "another decode.shortlist_sha256, decode.shortlist: remove it" in capsys.readouterr().err
+    assert "a different decode.shortlist_sha256, decode.shortlist: remove it" in capsys.readouterr().err
 
 
 def test_the_card_names_the_weights_of_the_checkpoint(project):
@@ -266,7 +266,7 @@ def test_an_unfinished_text_of_another_search_or_of_other_hands_is_not_continued
     before = content("out.partial")
     capsys.readouterr()
     assert main(command("decode.length_penalty=0.5")) == 1
-    assert "out.partial was begun with another decode.length_penalty: remove it" in capsys.readouterr().err
+    assert "out.partial was started with a different decode.length_penalty: remove it" in capsys.readouterr().err
     assert content("out.partial") == before
     Path("out.partial", "train.ja").write_bytes(before["train.ja"].replace(b"\n", b"!\n", 1))
     assert main(command()) == 1
@@ -329,5 +329,5 @@ def test_nothing_is_left_of_a_folder_that_another_process_completed(project, mon
 def test_an_autoencoder_has_no_translations() -> None:
     data = SimpleNamespace(autoencoder=True)
     task = SimpleNamespace(predictor=SimpleNamespace(translates=True), config=SimpleNamespace(data=data))
-    with pytest.raises(RunError, match="run reproduces its input, so its outputs are no translations"):
+    with pytest.raises(RunError, match="run reproduces its input, so its outputs are not translations"):
         distill_command._check(task, Path("run"), [])

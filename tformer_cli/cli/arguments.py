@@ -169,7 +169,7 @@ def check_options(task: Any, arguments: PredictionArguments, *, translating: boo
     if translating and not task.predictor.translates:
         raise _cannot_translate(arguments.run, name)
     if arguments.draft is not None and not task.predictor.takes_drafts:
-        cause = f"--draft: the model of {arguments.run} edits no drafts, it generates translations token by token"
+        cause = f"--draft: the model of {arguments.run} does not edit drafts, it generates translations token by token"
         raise ConfigError(cause, "leave it out; docs/editing.md describes models that edit")
     check_settings(task, arguments.settings, arguments.options)
     if arguments.on_long:

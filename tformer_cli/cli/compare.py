@@ -36,7 +36,8 @@ SPEAKER = typer.Option(
     "",
     "--speaker",
     metavar="REGEX",
-    help="Regular expression whose group is the speaker in the name of a recording.  [default: up to - or _]",
+    help="Regular expression with a group that matches the speaker in a recording's name.  [default: the text before"
+    " - or _]",
     show_default=False,
 )
 OUTPUT = typer.Option(

@@ -76,7 +76,7 @@ def _check(task: Any, run: Path, settings: list[str]) -> None:
 
     if not task.predictor.translates:
         cause = f"{run} is a run of {task.config.task}, which does not translate"
-        raise RunError(cause, "name a run whose outputs are texts for texts")
+        raise RunError(cause, "name a run with text inputs and text outputs")
     if task.config.data.autoencoder:
-        raise RunError(f"{run} reproduces its input, so its outputs are no translations", "name a run that translates")
+        raise RunError(f"{run} reproduces its input, so its outputs are not translations", "name a run that translates")
     check_settings(task, settings)

@@ -82,7 +82,9 @@ def _kind(file: Path, start: bytes, how: Reading) -> str:
     if file.name.lower().removesuffix(".gz").endswith(CONLL_ENDINGS):
         if how.words:
             return CONLL
-        raise DataError(f"{text.name_of(file)}: columns of words", "--format lines reads it as lines")
+        raise DataError(
+            f"{text.name_of(file)}: a CoNLL file, but this run does not tag words", "--format lines reads it as lines"
+        )
     return _kind_of_content(text.name_of(file), start, how)
 
 
@@ -145,7 +147,9 @@ def _conll(lines: Iterator[str], name: str, how: Reading) -> Iterator[Line]:
     """Yield sentences of words: one word per line, a blank line after each sentence."""
     named = bool(how.columns)
     if named and not is_index(how.columns[0]):
-        raise ConfigError(f"--column {how.columns[0]}: columns of CoNLL files have numbers", "--column 0 is the first")
+        raise ConfigError(
+            f"--column {how.columns[0]}: columns of CoNLL files are given by index", "--column 0 is the first"
+        )
     from tformer_cli.data.text.conll import read_words
 
     column = int(how.columns[0]) if named else how.word_column

@@ -72,7 +72,8 @@ QUERY = typer.Option(
     "",
     "--query",
     metavar="TOKEN",
-    help="Token, patch (`row 1, column 2`) or time (`0.40 s`) whose attention is shown.  [default: one that looks far]",
+    help="Show the attention of this token, patch (`row 1, column 2`) or time (`0.40 s`).  [default: the query with the"
+    " most distant attention; for cross-attention, the most concentrated]",
     show_default=False,
 )
 SENSES = typer.Option(
@@ -234,7 +235,7 @@ def numbers_of(text: str, option: str) -> tuple[int, ...]:
     for part in text.split(",") if text else []:
         match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip())
         if match is None:
-            raise ConfigError(f"{option}: {part!r} is no number and no range", "such as 1,3 or 2-4")
+            raise ConfigError(f"{option}: {part!r} is neither a number nor a range", "such as 1,3 or 2-4")
         first, last = int(match[1]), int(match[2] or match[1])
         if first < 1:
             raise ConfigError(f"{option}: {part.strip()!r}: the first is 1", "such as 1,3 or 2-4")

@@ -42,7 +42,7 @@ def check_folder(folder: Path) -> None:
         raise RunError(f"{folder} is the root of the file system", "name a folder with --output")
     parent = next(path for path in folder.absolute().parents if os.path.lexists(path))
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
-        raise RunError(f"{folder}: {parent} is no folder that can be written", "choose another with --output")
+        raise RunError(f"{folder}: {parent} is not a writable folder", "choose another with --output")
     if not folder.is_dir():
         check_new_folder(folder)
     elif foreign := foreign_entry(folder):

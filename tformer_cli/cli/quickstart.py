@@ -115,7 +115,7 @@ def _chosen_families(families: list[str] | None, quiet: bool) -> list[str]:
     for family in families or []:
         if family not in DEMOS | COMPARISONS:
             names = ", ".join(DEMOS | COMPARISONS)
-            raise ConfigError(f"quickstart has no family {family!r}", f"take one of {names}")
+            raise ConfigError(f"quickstart has no family {family!r}", f"choose one of {names}")
         if family in DEMOS and not DEMOS[family].possible:
             raise ConfigError(f"{family} needs {DEMOS[family].needs}, which is not installed", install_command("demo"))
     for family, demo in DEMOS.items():

@@ -42,7 +42,7 @@ class Start:
                 remedy = "--from takes the folder of a run; `tformer runs` lists them"
                 raise RunError(f"{name}: no such run folder", remedy)
             if _is_foreign(Path(name)):
-                raise RunError(f"{name}: no run, but a model in the format of another library", f"--from hf:{name}")
+                raise RunError(f"{name}: not a run, but a model in the format of another library", f"--from hf:{name}")
             return cls(Path(name), foreign=False)
         folder = Path(name.removeprefix(FOREIGN))
         return cls(folder if folder.is_dir() else _fetch(str(folder)), foreign=True)

@@ -140,7 +140,9 @@ def _by_index(path: Path, kind: str, name: str, how: Reading, first: list[str]) 
     """
     width = len(first)
     if not all(-width <= int(column) < width for column in how.columns):
-        raise DataError(f"{name}: {width} columns, and --column {', '.join(how.columns)}", "they count from 0")
+        size = f"{width} column{'s'[: width != 1]}"
+        cause = f"{name}: --column {', '.join(how.columns)}: the table has {size}"
+        raise DataError(cause, "indices start at 0")
     indices, names = [int(column) % width for column in how.columns], list(map(str, range(width)))
     header = how.header
     if header is None:

@@ -115,7 +115,7 @@ def _refuse_retraining(before: Mapping[str, Any], after: Mapping[str, Any]) -> N
     """
     for key, value in before.items():
         if _TRAINED.fullmatch(key) and key not in _FREE and after.get(key) != value:
-            cause = f"{key}: this run was trained with {value}, and its weights are of no use with {after.get(key)}"
+            cause = f"{key}: this run was trained with {value}, and its weights do not fit {after.get(key)}"
             raise ConfigError(cause, "leave this setting out, or train another run with it")
 
 
@@ -296,9 +296,7 @@ def _defaults(entries: Any) -> dict[str, str]:
         elif isinstance(entry, dict) and len(entry) == 1 and all(isinstance(name, str) for name in entry.values()):
             listed.update(entry)
         else:
-            raise ConfigError(
-                "the defaults contain something else than options", "write `- GROUP: OPTION`, as - model: ..."
-            )
+            raise ConfigError("the defaults may contain only `- GROUP: OPTION`", "write one a line, as - model: ...")
     return listed
 
 

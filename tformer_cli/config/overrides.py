@@ -43,7 +43,7 @@ def split(override: str) -> tuple[str, str]:
         raise ConfigError(f"{override!r} is not a setting", "settings are written KEY=VALUE, as optim.lr=0.001")
     key = key.removeprefix("+").removeprefix("+").strip()
     if key == "hydra" or key.startswith("hydra."):
-        raise ConfigError(f"{key} cannot be set", "Hydra's own settings have no meaning here")
+        raise ConfigError(f"{key} cannot be set", "Hydra's own settings are not used")
     if "_target_" in key or "_target_" in value:
         raise ConfigError(f"{key}: _target_ is refused", "a configuration contains names and values, and runs no code")
     refuse_text(key, value)
@@ -208,7 +208,9 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
         elif _is_glob(parsed):
             choices.append([f"{key}={name}" for name in _matching(key, parsed.value())])
         else:
-            raise ConfigError(f"{key}: {text!r} has no end of values", f"list them: {key}=a,b,c or {key}=range(1,4)")
+            raise ConfigError(
+                f"{key}: {text!r} is an infinite set of values", f"list them: {key}=a,b,c or {key}=range(1,4)"
+            )
     combinations = [list(chosen) for chosen in itertools.product(*choices)]
     if len(combinations) > 10_000:
         raise ConfigError(f"the sweep has {len(combinations):,} runs", "give fewer values")

@@ -45,7 +45,7 @@ def folder(name: str) -> Path:
     for base in (package, package.parent):
         if (base / name).is_dir():
             return base / name
-    raise ConfigError(f"the {name} that come with tformer are not in {package}", "install tformer again")
+    raise ConfigError(f"the folder {name} of tformer is missing in {package}", "install tformer again")
 
 
 def groups() -> dict[str, list[str]]:

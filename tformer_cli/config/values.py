@@ -302,7 +302,8 @@ def walk(tree: Mapping[str, Any], schema: type, prefix: str = "") -> Iterator[tu
 def holds_settings(key: str, value: Any, schema: type) -> ConfigError:
     """Return the error for a single value in place of a group of settings."""
     example = next(name for name in leaves(schema) if name.startswith(f"{key}."))
-    return ConfigError(f"{key}: {_show(value)} is given, but {key} holds settings", f"set one of them, as {example}")
+    cause = f"{key}: {_show(value)} is given, but {key} is a group of settings, not a single value"
+    return ConfigError(cause, f"set one of them, as {example}")
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:

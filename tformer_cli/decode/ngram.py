@@ -114,7 +114,7 @@ class _Reader:
         entries: dict[Context, tuple[float, float]] = {}
         for order, count in enumerate(counts, 1):
             if line != f"\\{order}-grams:":
-                raise self.error(f"'{line[:40]}' where \\{order}-grams: should be")
+                raise self.error(f"expected \\{order}-grams:, found '{line[:40]}'")
             before = len(entries)
             for line in lines:
                 if line.startswith("\\") and (line == "\\end\\" or line.endswith("-grams:")):
@@ -125,7 +125,7 @@ class _Reader:
             if len(entries) - before != count:
                 raise self.error(f"{len(entries) - before} {order}-grams, \\data\\ says {count}")
         if line != "\\end\\":
-            raise self.error(f"'{line[:40]}' where \\end\\ should be")
+            raise self.error(f"expected \\end\\, found '{line[:40]}'")
         return Ngrams(numbers, entries, len(counts))
 
     def _counts(self, lines: Iterator[str]) -> tuple[list[int], str]:
@@ -139,7 +139,7 @@ class _Reader:
             if max(map(len, match.groups())) > MAX_DIGITS:
                 raise self.error("a number of more than 18 digits", "the file is damaged")
             if int(match[1]) != len(counts) + 1:
-                raise self.error(f"n-grams of order {match[1]} where those of {len(counts) + 1} should be")
+                raise self.error(f"expected n-grams of order {len(counts) + 1}, found order {match[1]}")
             counts.append(int(match[2]))
         if not counts:
             raise self.error("no line such as 'ngram 1=1000' after \\data\\")
@@ -158,11 +158,11 @@ class _Reader:
         """Read an n-gram: log10 probability, words, and a back-off weight except in the highest order."""
         fields = re.split(r"[ \t]+", line)
         if not order + 1 <= len(fields) <= order + 2 - (order == highest and order > 1):
-            raise self.error(f"{len(fields)} fields, a {order}-gram has a probability, {order} words and a weight")
+            raise self.error(f"{len(fields)} fields, but a {order}-gram has a probability, {order} words and a weight")
         probability = self._number(fields[0])
         weight = self._number(fields[order + 1]) if len(fields) == order + 2 else 0.0
         if probability > 0:
-            raise self.error(f"{fields[0]} is no logarithm of a probability: it is above 0")
+            raise self.error(f"log-probability {fields[0]} is above 0")
         words: Sequence[str] = fields[1 : order + 1]
         if order == 1:
             numbers.setdefault(words[0], len(numbers))
@@ -171,7 +171,7 @@ class _Reader:
         except KeyError as error:
             raise self.error(f"{error.args[0]!r} is not among the 1-grams") from error
         if key in entries:
-            raise self.error(f"{' '.join(words)!r} is there twice")
+            raise self.error(f"{' '.join(words)!r} is listed twice")
         entries[key] = (probability, weight)
 
     def _number(self, text: str) -> float:

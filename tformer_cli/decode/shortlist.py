@@ -113,9 +113,9 @@ class Shortlist:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in ("translations", "frequent")}
         except (SafetensorError, OSError) as error:
-            raise ConfigError(f"decode.shortlist: {path}: is no shortlist", remedy) from error
+            raise ConfigError(f"decode.shortlist: {path}: not a shortlist file", remedy) from error
         if metadata.get("format") != FORMAT or metadata.get("vocabulary") != vocabulary:
-            cause = f"decode.shortlist: {path} is for another vocabulary than that of the run"
+            cause = f"decode.shortlist: {path} is for a different vocabulary than the run's"
             raise ConfigError(cause, "use one of a run with the same tokenizer and languages, or decode.shortlist=auto")
         return cls(tensors["translations"], tensors["frequent"], vocabulary)
 

@@ -86,7 +86,7 @@ def _curves(
 def missing(subject: Subject) -> str:
     """Return the reason why a subject has no lens; empty: it has one."""
     if subject.inspector.lens(subject.model) is None:
-        return "the model has no decoder or encoder whose layers lead to tokens"
+        return "the model has no stack of blocks that predicts tokens"
     return ""
 
 

@@ -96,7 +96,7 @@ def draw(subject: Subject) -> Iterator[Figure]:
 def missing(subject: Subject) -> str:
     """Return the reason why a subject has no spectrograms; empty: it has some."""
     has = any(example.features is not None for example in subject.examples)
-    return "" if has else "the inputs are no recordings"
+    return "" if has else "the inputs are not recordings"
 
 
 KIND = Kind(

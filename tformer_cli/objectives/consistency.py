@@ -135,7 +135,7 @@ class LabelConsistency(Consistency):
         """
         super().check(model)
         if self.data.labels.target is not Target.label:
-            cause = "regularise.consistency: it compares the probabilities of one label, and the targets are others"
+            cause = "regularise.consistency: needs exactly one label per example"
             raise ConfigError(cause, "regularise.consistency=0")
 
     def divergence(self, first: Tensor, second: Tensor) -> Tensor:
@@ -181,4 +181,4 @@ def consistent(objective: Objective[Any, Any], config: RegulariseConfig) -> Cons
     for objective_type, consistency in CONSISTENCIES.items():
         if isinstance(objective, objective_type):
             return consistency(objective, config)
-    raise ConfigError("regularise.consistency: this task has none", "regularise.consistency=0")
+    raise ConfigError("regularise.consistency: not available for this task", "regularise.consistency=0")

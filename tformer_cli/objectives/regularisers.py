@@ -118,7 +118,7 @@ def regularised(objective: Objective[Any, Any], config: RegulariseConfig) -> Obj
             raise ConfigError(cause, f"regularise.{name}=0")
     for name in config.disagreements:
         if type(objective).example_counts is Objective.example_counts:
-            raise ConfigError(f"regularise.{name}: this task has none", f"regularise.{name}=0")
+            raise ConfigError(f"regularise.{name}: not available for this task", f"regularise.{name}=0")
     if config.consistency:
         objective = consistent(objective, config)
     return Disagreement(objective, config) if config.disagreements else objective

@@ -59,7 +59,7 @@ class SpeechRecogniser(FilePredictor[Conformer]):
             return "greedy decoding does not search: add decode.method=prefix"
         if method in (Decoding.greedy, Decoding.prefix) and by_tokens:
             more = ": add decode.method=joint" if decoder else ""
-            return f"decode.method={method.name} has no use for it{more}"
+            return f"decode.method={method.name} does not use this setting{more}"
         return super().unused(name)
 
     # --- language model ---

@@ -65,8 +65,8 @@ class TextClassifier(TextPredictor[Any]):
         for text in inputs:
             parts = [text] if columns == 1 and isinstance(text, str) else parts_of(text)
             if len(parts) != columns:
-                count = f"{len(parts)} text{'s'[: len(parts) != 1]}"
-                answers.append(self._malformed(f"{count} where the model compares two", "put a tab between them"))
+                cause = f"expected two texts, found {len(parts)}"
+                answers.append(self._malformed(cause, "put a tab between them"))
                 continue
             tokens = self.data.encode(parts)
             length = sum(map(len, tokens)) + self.data.special_tokens(columns)

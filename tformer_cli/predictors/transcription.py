@@ -94,12 +94,14 @@ class Transcriber:
             method = Decoding.prefix
         if method in (Decoding.attention, Decoding.joint) and not decoder:
             raise ConfigError(
-                f"decode.method: {method.name} needs a decoder, and the model has none", "decode.method=prefix"
+                f"decode.method: {method.name} needs a decoder, but the model has none", "decode.method=prefix"
             )
         if method is Decoding.greedy and self.config.language_model:
-            raise ConfigError("decode.language_model: greedy decoding has no use for one", "decode.method=prefix")
+            raise ConfigError(
+                "decode.language_model: greedy decoding does not use a language model", "decode.method=prefix"
+            )
         if self.config.sample and (method is not Decoding.attention or self.config.language_model):
-            cause = "decode.sample: only the decoder samples, without CTC and without a language model"
+            cause = "decode.sample: sampling needs decode.method=attention without a language model"
             remedy = "decode.method=attention decode.language_model=" if decoder else "decode.sample=false"
             raise ConfigError(cause, remedy)
         return method

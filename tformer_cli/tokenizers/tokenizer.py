@@ -111,7 +111,7 @@ class Tokenizer:
             if (folder / META).is_file():
                 return cls._load_folder(folder)
         raise DataError(
-            f"{path}: no tokenizer is there",
+            f"{path}: no tokenizer found",
             "name a run folder, a tokenizer's folder or a SentencePiece .model file",
         )
 

@@ -42,7 +42,13 @@ def check_symbols(symbols: Sequence[str]) -> None:
     taken = {"<pad>", "<unk>", "<s>", "</s>"}
     for symbol in symbols:
         if not symbol or symbol in taken or SPACE_MARK in symbol:
-            reason = "is empty" if not symbol else "holds U+2581" if SPACE_MARK in symbol else "is there already"
+            reason = (
+                "is empty"
+                if not symbol
+                else "holds U+2581"
+                if SPACE_MARK in symbol
+                else "is a duplicate or a special piece"
+            )
             raise ConfigError(f"tokenizer.user_symbols: {symbol!r} {reason}", "leave it out")
         taken.add(symbol)
 

@@ -162,7 +162,7 @@ def _checked(
         if not contestants:
             check_groups(first.evaluator, first.config.task, metric, by, speaker)
         elif opened.task.config.task != first.config.task:
-            cause = f"{run} is a run of {opened.task.config.task}, {runs[0]} of {first.config.task}"
+            cause = f"{run} is a run of {opened.task.config.task}, but {runs[0]} is a run of {first.config.task}"
             raise RunError(cause, "compare runs of one task")
         contestants.append(_contestant(run, opened, split))
         _check_comparable(contestants[0], contestants[-1], split)
@@ -215,11 +215,12 @@ def _check_comparable(first: _Contestant, other: _Contestant, split: str) -> Non
         RunError: if they differ.
     """
     if other.data_sha256 != first.data_sha256:
-        cause = f"{other.run} is scored on other data than {first.run}: {other.data}, and {first.data}"
-        raise RunError(cause, f"name one for all: data.{split}=FILE")
+        cause = f"{other.run} and {first.run} are scored on different data: {other.data}, and {first.data}"
+        raise RunError(cause, f"set the same data for all runs: data.{split}=FILE")
     if other.scorer != first.scorer:
-        cause = f"{other.run} is scored otherwise than {first.run}: {other.scorer}, and {first.scorer}"
-        raise RunError(cause, "compare runs with the same labels and settings of scoring")
+        runs = f"{other.run} and {first.run}"
+        cause = f"{runs} are scored with different labels or settings: {other.scorer}, and {first.scorer}"
+        raise RunError(cause, "compare runs with the same labels and scoring settings")
 
 
 def _check_scores(opened: Opened, contestant: _Contestant, split: str, metric: str, by: str, speaker: str) -> None:
@@ -252,8 +253,9 @@ def _check_signatures(contestants: Sequence[_Contestant], metric: str) -> None:
     signatures = [each.scored.signatures.get(metric, "") if each.scored else "" for each in contestants]
     for each, signature in zip(contestants, signatures, strict=True):
         if signature != signatures[0]:
-            cause = f"{each.run} is scored otherwise than {contestants[0].run}: {signature}, and {signatures[0]}"
-            raise RunError(cause, "give all runs the same settings of scoring")
+            runs = f"{each.run} and {contestants[0].run}"
+            cause = f"{runs} are scored with different settings: {signature}, and {signatures[0]}"
+            raise RunError(cause, "set the same scoring settings for all runs")
 
 
 def _entry(contestant: _Contestant, scored: Scored, metric: str, resampled: Resampled | None) -> Entry:

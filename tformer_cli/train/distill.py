@@ -206,7 +206,7 @@ def _resumed(folder: Path, origin: dict[str, Any], name: str) -> tuple[Progress,
         progress = Progress(sha256=digest.hexdigest())
         replace_file(folder / CARD, encoded_card(origin, progress))
         return progress, digest
-    progress = read_card(folder, origin, "begun")
+    progress = read_card(folder, origin, "started")
     with open(folder / name, "ab+") as file:
         file.seek(0)
         size = progress.size

@@ -114,7 +114,7 @@ def read_card(folder: Path, origin: dict[str, Any], verb: str) -> Progress:
         cause = f"{folder / CARD}: does not hold what `tformer distill` writes"
         raise RunError(cause, "choose another --output") from error
     if different:
-        raise RunError(f"{folder} was {verb} with another {different}", "remove it, or choose another --output")
+        raise RunError(f"{folder} was {verb} with a different {different}", "remove it, or choose another --output")
     return progress
 
 

@@ -50,7 +50,7 @@ def check_groups(evaluator: Evaluator[Any, Any], task: str, metric: str, by: str
         cause = f"--by {by}: the examples of {task} have no {by}"
         raise ConfigError(cause, f"they have: {valid}" if valid else "leave it out")
     if by == "label" and metric != BY_LABEL:
-        raise ConfigError(f"--by label: {metric} of examples of one label has no meaning", f"--metric {BY_LABEL}")
+        raise ConfigError(f"--by label: {metric} is undefined for examples of a single label", f"--metric {BY_LABEL}")
     if by == "speaker":
         _check_pattern(speaker)
 
@@ -66,7 +66,7 @@ def scores_of_groups(
     statistics = [evaluator.statistic(metric, rows) for rows in tables]
     known = [statistic for statistic in statistics if statistic is not None]
     if len(known) < len(tables):
-        raise ConfigError(f"--by {by}: {metric} is not known for a part of the examples", "choose another --metric")
+        raise ConfigError(f"--by {by}: {metric} cannot be computed for groups of examples", "choose another --metric")
     values = [[row[name] for name in evaluator.groups[by]] for row in tables[0]]
     if by == "length":
         members = length_bands([sum(len(segments(text)) for text in texts) for texts in values])

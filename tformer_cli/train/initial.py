@@ -63,7 +63,7 @@ def with_architecture(config: Experiment, initial: ModelConfig, name: str, overr
         ConfigError: if the architecture is incompatible with other settings.
     """
     if initial.family != config.model.family:
-        cause = f"{name}: a {initial.family} model, this recipe trains a {config.model.family} one"
+        cause = f"{name} is a {initial.family} model, but this recipe trains a {config.model.family} model"
         fits = initial.family in families_for(config.task)
         raise RunError(cause, f"add model.family={initial.family}" if fits else "use a recipe of its family")
     model = config.model

@@ -30,11 +30,13 @@ def restore(trainer: Trainer, folder: Path) -> None:
     """
     state = read_state(folder, resumable=True)
     if trainer.checkpoints.path(state["step"]).name != folder.name:
-        raise RunError(f"{folder}: its state is of step {state['step']}", "remove it, then --resume")
+        cause = f"{folder}: state.json records step {state['step']}, not the step in the folder's name"
+        raise RunError(cause, "remove the folder, then --resume")
     fingerprint = trainer.task.data.fingerprint()
     changed = [name for name, digest in state["fingerprint"].items() if fingerprint.get(name) != digest]
     if changed:
-        raise RunError(f"{folder}: {', '.join(changed)} changed since", "restore the data, or start a new run")
+        cause = f"{folder}: {', '.join(changed)} changed since this checkpoint was saved"
+        raise RunError(cause, "restore the data, or start a new run")
     weights, optimizer = read_tensors(folder / "model.safetensors"), read_tensors(folder / "optimizer.safetensors")
     trainer.learner.load(weights, optimizer, str(folder))
     trainer.offsets, trainer.metrics_sha256 = state["offsets"], state.get("metrics_sha256", "")

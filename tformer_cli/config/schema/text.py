@@ -49,7 +49,7 @@ class ParallelDataConfig(TokenBudget, DataConfig):
         """
         super().check()
         if self.source_language == self.target_language and not self.autoencoder:
-            cause = f"data.target_language: {self.target_language!r} is data.source_language too"
+            cause = f"data.target_language: {self.target_language!r} is the same as data.source_language"
             raise ConfigError(cause, "give the other language, or data.autoencoder=true")
 
 

@@ -43,18 +43,15 @@ class ConformerConfig(TextModelConfig):
         """
         super().check()
         if self.kernel_size % 2 == 0:
-            cause = f"model.kernel_size: {self.kernel_size} has no frame in its middle"
+            cause = f"model.kernel_size: must be odd, not {self.kernel_size}"
             raise ConfigError(cause, f"model.kernel_size={self.kernel_size - 1}")
         if self.subsampling not in (4, 8):
             raise ConfigError(f"model.subsampling: {self.subsampling} is neither 4 nor 8", "model.subsampling=4")
         if not self.self_attention and not self.convolution:
-            cause = "model.convolution: without it and model.self_attention, no frame reads another"
+            cause = "model.convolution: model.convolution and model.self_attention cannot both be false"
             raise ConfigError(cause, "model.convolution=true")
         if self.causal_convolution and self.convolution_norm is Normalisation.group:
-            cause = (
-                "model.convolution_norm: group goes over the frames to come, which model.causal_convolution must not "
-                "see"
-            )
+            cause = "model.convolution_norm: group uses later frames, which model.causal_convolution excludes"
             raise ConfigError(cause, "model.convolution_norm=layer")
 
     def limits(self) -> Limits:

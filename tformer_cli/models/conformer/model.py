@@ -68,7 +68,8 @@ class ConformerEncoder(nn.Module):
         x, lengths = self.subsampling(features, lengths)
         size, limit, scheme = x.shape[1], self.config.max_frames, self.config.positions
         if size > limit and scheme in (Positions.learned, Positions.sinusoidal):
-            cause = f"a recording has {size} frames after subsampling, and model.positions={scheme.name} knows {limit}"
+            positions = f"model.positions={scheme.name} has only {limit} positions"
+            cause = f"a recording has {size} frames after subsampling, but {positions}"
             raise DataError(cause, "raise model.max_frames, or lower data.max_seconds")
         x = self.dropout(self.positions(x, torch.arange(size, device=x.device)))
         mask = Mask.from_lengths(lengths, size)

@@ -57,11 +57,11 @@ class RecurrentSeq2SeqConfig(RecurrentConfig):
         super().check()
         score, is_luong = self.attention, self.attention in LUONG
         if self.peeky and self.aligns:
-            cause = f"model.peeky: it replaces attention, and model.attention is {score.name}"
+            cause = f"model.peeky: needs model.attention=none, not {score.name}"
             raise ConfigError(cause, "model.attention=none")
         for name in ("input_feeding", "bridge"):
             if getattr(self, name) and not is_luong:
-                cause = f"model.{name}: it belongs to Luong's attention, and model.attention is {score.name}"
+                cause = f"model.{name}: needs model.attention=luong_*, not {score.name}"
                 raise ConfigError(cause, f"model.{name}=false")
         if self.bridge and self.memory_width == self.dim:
             cause = f"model.bridge: encoder and decoder have equal widths, {self.dim}"

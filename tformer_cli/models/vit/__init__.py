@@ -51,7 +51,7 @@ class ViTConfig(TransformerConfig):
         """
         super().check()
         if self.stem is Stem.convolutions and self.patch_size & (self.patch_size - 1):
-            cause = f"model.patch_size: convolutions halve, and {self.patch_size} is not a power of 2"
+            cause = f"model.patch_size: model.stem=convolutions needs a power of 2, not {self.patch_size}"
             raise ConfigError(cause, f"model.patch_size={2 ** round(math.log2(self.patch_size))}")
 
     def limits(self) -> Limits:

@@ -104,8 +104,8 @@ class MaskedLanguageModelExperiment(TextExperiment):
         """
         super().check()
         if self.bert.nsp and not self.data.across_documents:
-            cause = "data.across_documents: false does not go with bert.nsp, whose B may be of another document than A"
-            raise ConfigError(cause, "bert.nsp=false")
+            reason = "the second sentence may come from another document"
+            raise ConfigError(f"data.across_documents: must be true for bert.nsp=true: {reason}", "bert.nsp=false")
 
 
 @dataclass
