@@ -201,7 +201,7 @@ def test_runs_on_other_data_of_another_task_or_by_another_scorer_are_refused(pro
     _replace(config, other.replace("/other", "/data").replace("bleu_tokenizer: auto", "bleu_tokenizer: 13a"))
     with monkeypatch.context() as patch:
         patch.setattr(compare, "evaluated", None)
-        with pytest.raises(RunError, match="b and a are scored with different settings: tok:13a, and tok:"):
+        with pytest.raises(RunError, match="b and a are scored with different labels or settings: tok:13a, and tok:"):
             runs("a", "b")
 
 

@@ -42,13 +42,8 @@ def check_symbols(symbols: Sequence[str]) -> None:
     taken = {"<pad>", "<unk>", "<s>", "</s>"}
     for symbol in symbols:
         if not symbol or symbol in taken or SPACE_MARK in symbol:
-            reason = (
-                "is empty"
-                if not symbol
-                else "holds U+2581"
-                if SPACE_MARK in symbol
-                else "is a duplicate or a special piece"
-            )
+            reason = "holds U+2581" if SPACE_MARK in symbol else "is a duplicate or a special piece"
+            reason = reason if symbol else "is empty"
             raise ConfigError(f"tokenizer.user_symbols: {symbol!r} {reason}", "leave it out")
         taken.add(symbol)
 
