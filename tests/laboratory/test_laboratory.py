@@ -151,7 +151,7 @@ def _publish(folder: Path) -> None:
     report.publish({"sample": SAMPLE}, folder, docs)
     page = (docs / "lineage.md").read_text()
     assert page.startswith("before\n<!-- results: sample -->\n\n![A sample](lineage/sample.svg)\n\n| run | loss |")
-    assert "\n\nEach model: two steps. Data: built-in sentences in English and Japanese.\n\nAll trainings: a min" in page
+    assert "\n\nEach model: two steps. Data: built-in sentences in English and Japanese.\n\nAll trainings: a" in page
     assert page.endswith("<!-- end -->\nafter\n") and "old" not in page
     with pytest.raises(DataError, match="the page has no place for other"):
         report.fill(page, {"other": json.loads((docs / "lineage" / "sample.json").read_bytes())})
