@@ -8,7 +8,7 @@ line shows the median of its sentences per second with their range, and the medi
 reference in the same round. Reading the run, and exporting it for CTranslate2, are not counted.
 
 CTranslate2 runs in an environment of its own, as in `run.py`. It decodes greedily in float32, with `--workers` workers
-(0: one for each CPU), batches of the same size, and the maximum output length of tformer's defaults.
+(0: one for each physical core), batches of the same size, and the maximum output length of tformer's defaults.
 """
 
 from __future__ import annotations

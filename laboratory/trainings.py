@@ -128,11 +128,11 @@ def _check_same(job: Job) -> None:
         return
     saved = from_yaml(path)
     # A fine-tuning also has settings of the run that it starts from; only those that are named here are compared.
-    wanted = override(saved, job.settings) if job.training.start else compose(job.training.recipe, job.settings)
+    expected = override(saved, job.settings) if job.training.start else compose(job.training.recipe, job.settings)
     ignored = [*LOCAL, "recipe"]
     if not any(item.startswith("tokenizer.vocab_size=") for item in job.settings):
         ignored.append("tokenizer.vocab_size")  # a recipe's is reduced where the text is too small
-    changed = [line for line in differences(saved, wanted) if not line.startswith(tuple(ignored))]
+    changed = [line for line in differences(saved, expected) if not line.startswith(tuple(ignored))]
     if changed:
         cause = f"{job.run}: a run with other settings: {'; '.join(changed[:3])}"
         raise RunError(cause, "remove it, or choose another folder with --folder")

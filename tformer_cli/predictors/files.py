@@ -18,7 +18,7 @@ from tformer_cli.predictors.inputs import Answer, Readable, merged, readable
 
 
 class MediaFiles(Protocol):
-    """How files of one kind, images or recordings, are found and read."""
+    """An interface to find and read files of one kind, images or recordings."""
 
     @property
     def contents(self) -> str:
