@@ -116,21 +116,21 @@ def test_shares_of_patterns():
     shares = pattern_shares(weights)
     for head in range(2):
         row = weights[head]
-        assert shares["previous token"][head] == pytest.approx((row[1, 0] + row[2, 1] + row[3, 2]) / 3)
-        assert shares["same token"][head] == pytest.approx((row[0, 0] + row[1, 1] + row[2, 2] + row[3, 3]) / 4)
-        assert shares["next token"][head] == pytest.approx((row[0, 1] + row[1, 2] + row[2, 3] + row[3, 4]) / 4)
-        assert shares["first token"][head] == pytest.approx((row[1, 0] + row[2, 0] + row[3, 0]) / 3)
-        assert shares["last token"][head] == pytest.approx((row[0, 5] + row[1, 5] + row[2, 5]) / 3)
+        assert shares["previous position"][head] == pytest.approx((row[1, 0] + row[2, 1] + row[3, 2]) / 3)
+        assert shares["same position"][head] == pytest.approx((row[0, 0] + row[1, 1] + row[2, 2] + row[3, 3]) / 4)
+        assert shares["next position"][head] == pytest.approx((row[0, 1] + row[1, 2] + row[2, 3] + row[3, 4]) / 4)
+        assert shares["first position"][head] == pytest.approx((row[1, 0] + row[2, 0] + row[3, 0]) / 3)
+        assert shares["last position"][head] == pytest.approx((row[0, 5] + row[1, 5] + row[2, 5]) / 3)
     harmonic = sum(1 / number for number in range(1, 6))
-    assert pattern_shares(uniform(1, 5, causal=True))["same token"][0] == pytest.approx(harmonic / 5)
+    assert pattern_shares(uniform(1, 5, causal=True))["same position"][0] == pytest.approx(harmonic / 5)
     assert offset_share(weights, 7).tolist() == [0, 0]
     alone = {name: share.tolist() for name, share in pattern_shares(np.ones((1, 1, 1))).items()}
     assert alone == {
-        "previous token": [0],
-        "same token": [1],
-        "next token": [0],
-        "first token": [0],
-        "last token": [0],
+        "previous position": [0],
+        "same position": [1],
+        "next position": [0],
+        "first position": [0],
+        "last position": [0],
     }
 
 
@@ -142,10 +142,10 @@ def test_strongest_patterns():
             head[query, target(query)] = 0.93
         heads.append(head)
     weights = np.stack([*heads, np.full((size, size), 0.1)])
-    names = ["previous token", "same token", "next token", "first token", "last token", "spread"]
+    names = ["previous position", "same position", "next position", "first position", "last position", "spread"]
     patterns = strongest_patterns(weights)
     assert [pattern.name for pattern in patterns] == names
-    assert str(patterns[0]) == "previous token 0.93"
+    assert str(patterns[0]) == "previous position 0.93"
     assert patterns[5].share == pytest.approx(0.1)
     assert strongest_patterns(weights, least=0.95)[0].name == "spread"
 

@@ -26,7 +26,7 @@ from tformer_cli.draw import (
     layout,
     svg,
 )
-from tformer_cli.draw.axes import MARKER_PIXELS
+from tformer_cli.draw.axes import MARKER_PIXELS, colour_of
 from tformer_cli.draw.curves import PLOT_PIXELS
 from tformer_cli.draw.drawing import BLUE, ORANGE, SMALL_PIXELS, Circle, Drawing, Line, Pixels, Rectangle, Text
 from tformer_cli.draw.lettering import text_width
@@ -133,6 +133,16 @@ def test_points_of_curves_are_at_their_values():
     assert points[1] == pytest.approx(np.mean([points[0], points[2]], axis=0))
     (line,) = (shape for shape in drawing.shapes if isinstance(shape, Line) and len(shape.points) == 3)
     assert list(line.points) == points
+
+
+def test_points_at_a_single_position_stand_in_the_middle_and_a_line_without_markers_is_level():
+    drawing = layout(Curves([Curve("s", [1, 1], [2, 3], connected=False), Curve("t", [1], [4], points=False)]))
+    (position,) = (shape for shape in drawing.shapes if isinstance(shape, Text) and shape.anchor == "middle")
+    circles = [shape.centre[0] for shape in drawing.shapes if isinstance(shape, Circle)][1:]
+    assert position.text == "1" and circles == [position.place[0]] * 2
+    (line,) = [shape for shape in drawing.shapes if isinstance(shape, Line) and shape.colour == colour_of(1)][1:]
+    (left, height), (right, level) = line.points
+    assert height == level and left < position.place[0] < right
 
 
 def test_the_identity_line_meets_equal_values():

@@ -38,6 +38,19 @@ def test_distances_on_an_image_are_in_pixels_without_class():
     assert figure.numbers["distance"][0][0] == pytest.approx(116.49, abs=5e-3) and figure.numbers["unit"] == "pixels"
 
 
+def test_distances_from_the_cells_of_a_map_to_those_of_a_pooled_one():
+    weights = np.full((1, 16, 4), 1 / 4)
+    subject = subject_of(
+        Model(GivenWeights(weights, AttentionKind.encoder)), image=np.zeros((8, 8, 1), np.uint8)
+    )  # cells of 2 x 2 pixels, and of 4 x 4 for the keys
+    assert not distance.missing(subject)
+    (figure,) = distance.draw(subject)
+    cells, pooled = ([(y, x) for y in centres for x in centres] for centres in ((1, 3, 5, 7), (2, 6)))
+    expected = np.mean([np.hypot(a - c, b - d) for a, b in cells for c, d in pooled])
+    np.testing.assert_allclose(figure.numbers["distance"], [[expected]], atol=1e-6)
+    assert figure.numbers["uniform"] == pytest.approx([expected]) and figure.numbers["unit"] == "pixels"
+
+
 def test_uniform_attention_of_a_decoder_does_not_look_ahead():
     causal = np.tril(np.ones((6, 6)))
     weights = (causal / causal.sum(-1, keepdims=True))[None]
@@ -55,35 +68,35 @@ def test_cross_attention_has_no_distance():
 def test_the_table_names_the_pattern_of_each_head():
     model = Model(GivenWeights(np.stack((UNIFORM, SAME, NEXT)), AttentionKind.encoder))
     figure = next(heads.draw(subject_of(model, encoder=WORDS)))
-    assert figure.numbers["strongest"] == ["spread", "same token", "next token"]
+    assert figure.numbers["strongest"] == ["spread", "same position", "next position"]
     columns, shares = figure.numbers["columns"], figure.numbers["shares"]
     assert shares[:, columns.index("entropy")] == pytest.approx([1, 0, 0])
-    assert shares[0, columns.index("first token")] == pytest.approx(1 / 6, abs=1e-4)
+    assert shares[0, columns.index("first position")] == pytest.approx(1 / 6, abs=1e-4)
     assert figure.picture.rows[1] == "layer 1, head 2: same"
     chosen = next(heads.draw(subject_of(model, Options(heads=(3,)), encoder=WORDS)))
     assert chosen.numbers["attention"] == "encoder" and chosen.numbers["layers"] == [1]
-    assert chosen.numbers["heads"] == [3] and chosen.numbers["strongest"] == ["next token"]
+    assert chosen.numbers["heads"] == [3] and chosen.numbers["strongest"] == ["next position"]
 
 
 def test_the_table_of_cross_attention_compares_no_positions():
     model = Model(GivenWeights(random_weights(0, 2, 6, 6), AttentionKind.cross))
     figure = next(heads.draw(subject_of(model, encoder=WORDS, decoder=WORDS)))
-    assert figure.numbers["columns"] == ["first token", "last token", "entropy"]
+    assert figure.numbers["columns"] == ["first position", "last position", "entropy"]
 
 
 def test_the_table_of_an_image_has_no_previous_and_next_patch():
     axis = Axis.of_patches((2, 3), (8.0, 8.0))
     model = Model(GivenWeights(np.stack((NEXT, SAME)), AttentionKind.encoder))
     figure = next(heads.draw(subject_of(model, encoder=axis)))
-    assert figure.numbers["columns"] == ["same token", "first token", "last token", "entropy"]
-    assert figure.numbers["strongest"] == ["spread", "same token"]
+    assert figure.numbers["columns"] == ["same position", "first position", "last position", "entropy"]
+    assert figure.numbers["strongest"] == ["spread", "same position"]
 
 
 def test_layers_that_reduce_their_keys_share_a_table_with_others():
     layers = (GivenWeights(given, AttentionKind.encoder) for given in (random_weights(0, 2, 6, 3), SAME[None]))
     image = np.zeros((16, 24, 3), np.uint8)
     figure = next(heads.draw(subject_of(Model(*layers), image=image)))
-    assert figure.numbers["columns"] == ["first token", "last token", "entropy"]
+    assert figure.numbers["columns"] == ["first position", "last position", "entropy"]
     assert figure.picture.rows == ["layer 1, head 1: spread", "layer 1, head 2: spread", "layer 2, head 1: spread"]
     assert figure.numbers["layers"] == [1, 1, 2] and figure.numbers["heads"] == [1, 2, 1]
 
@@ -107,7 +120,7 @@ def test_an_input_of_one_token_does_not_change_the_means():
     ]  # fmt: skip
     (table,) = heads.draw(Subject(model, cast(Any, None), examples))
     (expected,) = heads.draw(Subject(model, cast(Any, None), examples[1:]))
-    assert table.numbers["strongest"] == ["next token"]
+    assert table.numbers["strongest"] == ["next position"]
     np.testing.assert_array_equal(table.numbers["shares"], expected.numbers["shares"])
     (only,) = heads.draw(Subject(model, cast(Any, None), examples[:1]))
     assert only.numbers["layers"] == only.numbers["heads"] == [1]

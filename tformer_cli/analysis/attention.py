@@ -44,7 +44,9 @@ def rollout(weights: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(layers)
 
 
-def mean_distance(weights: np.ndarray, positions: np.ndarray, *, skip: int = 0) -> np.ndarray:
+def mean_distance(
+    weights: np.ndarray, positions: np.ndarray, keys: np.ndarray | None = None, *, skip: int = 0
+) -> np.ndarray:
     """Return the mean attention distance of each head (Dosovitskiy et al. 2021, figure 7).
 
         d = mean over i of sum_j A_ij |p_i - p_j|,
@@ -55,9 +57,10 @@ def mean_distance(weights: np.ndarray, positions: np.ndarray, *, skip: int = 0) 
     if all do, the distance is nan.
 
     Args:
-        weights: self-attention, (H, N, N).
+        weights: self-attention, (H, N, N), or (H, Q, K) if keys have other positions, as those of a pooled map.
         positions: positions of the tokens after the first `skip`, (N - skip, D), or (N - skip,) for one coordinate. The
             result has the same unit, such as pixels, frames or tokens.
+        keys: positions of the keys after the first `skip`, (K - skip, D) or (K - skip,); None: those of the tokens.
         skip: number of leading tokens without a position.
 
     Returns:
@@ -67,10 +70,13 @@ def mean_distance(weights: np.ndarray, positions: np.ndarray, *, skip: int = 0) 
         ValueError: if the number of positions does not fit the weights.
     """
     weights = np.asarray(weights, np.float64)[:, skip:, skip:]
-    coordinates = np.asarray(positions, np.float64).reshape(len(positions), -1)
-    if weights.shape[1:] != (len(coordinates), len(coordinates)):
-        raise ValueError(f"{len(coordinates)} positions for weights {weights.shape} of tokens with a position")
-    distances = np.linalg.norm(coordinates[:, None] - coordinates[None], axis=-1)  # (N, N)
+    coordinates = [
+        np.asarray(given, np.float64).reshape(len(given), -1)
+        for given in (positions, positions if keys is None else keys)
+    ]
+    if weights.shape[1:] != tuple(map(len, coordinates)):
+        raise ValueError(f"{len(positions)} positions for weights {weights.shape} of tokens with a position")
+    distances = np.linalg.norm(coordinates[0][:, None] - coordinates[1][None], axis=-1)  # (Q, K)
     return _mean_where((weights * distances).sum(-1), weights.sum(-1))
 
 
@@ -133,7 +139,7 @@ class Pattern(NamedTuple):
         return f"{self.name} {self.share:.2f}"
 
 
-OFFSETS = {"previous token": -1, "same token": 0, "next token": 1}
+OFFSETS = {"previous position": -1, "same position": 0, "next position": 1}
 """Position of the key minus position of the query, by the name of the pattern."""
 
 
@@ -156,10 +162,10 @@ def offset_share(weights: np.ndarray, offset: int) -> np.ndarray:
 def pattern_shares(weights: np.ndarray) -> dict[str, np.ndarray]:
     """Return the share of attention that each simple pattern receives (Clark et al. 2019, section 3).
 
-    `previous token`, `same token`, `next token`: see `offset_share`. `first token` and `last token`: the mean weight of
-    the first (last) key over all other queries; these keys are often markers such as [CLS], <s>, [SEP] or </s>. In a
-    causal model the first queries have few keys, so that short sequences raise all shares: uniform causal attention
-    over n tokens gives `same token` a share of (1 + 1/2 + ... + 1/n) / n.
+    `previous position`, `same position`, `next position`: see `offset_share`. `first position` and `last position`: the
+    mean weight of the first (last) key over all other queries; these keys are often markers such as [CLS], <s>, [SEP]
+    or </s>. In a causal model the first queries have few keys, so that short sequences raise all shares: uniform causal
+    attention over n tokens gives `same position` a share of (1 + 1/2 + ... + 1/n) / n.
 
     Args:
         weights: (H, Q, K).
@@ -170,8 +176,8 @@ def pattern_shares(weights: np.ndarray) -> dict[str, np.ndarray]:
     weights = np.asarray(weights, np.float64)
     shares = {name: offset_share(weights, offset) for name, offset in OFFSETS.items()}
     others = weights.shape[1] > 1
-    shares["first token"] = weights[:, 1:, 0].mean(-1) if others else np.zeros(len(weights))
-    shares["last token"] = weights[:, :-1, -1].mean(-1) if others else np.zeros(len(weights))
+    shares["first position"] = weights[:, 1:, 0].mean(-1) if others else np.zeros(len(weights))
+    shares["last position"] = weights[:, :-1, -1].mean(-1) if others else np.zeros(len(weights))
     return shares
 
 

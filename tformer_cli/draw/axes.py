@@ -92,6 +92,8 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 def labels(ticks: Sequence[float]) -> list[str]:
     """Return ticks as text, with the decimals in which neighbours differ."""
+    if len(ticks) == 1:
+        return [f"{ticks[0]:g}"]
     decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     if decimals > 4:
         return [f"{tick:.3g}" for tick in ticks]

@@ -168,6 +168,10 @@ def _scales(picture: Curves, series: Sequence[_Series]) -> tuple[Axis, Axis, tup
         axes = (Axis(ticks(across), 0, 1), Axis(ticks(heights), 0, 1))
         spreads = [axis.ticks[-1] - axis.ticks[0] for axis in axes]
         return *axes, (SQUARE_PIXELS * spreads[0] / max(spreads), SQUARE_PIXELS * spreads[1] / max(spreads))
+    places = {x for x in across if math.isfinite(x)}
+    if len(places) == 1:  # such as the only layer of a model
+        (x,) = places
+        return Axis([x], 0, 1, (x - 1, x + 1)), Axis(ticks(heights), 0, 1), (PLOT_PIXELS, HEIGHT_PIXELS)
     x_ticks = inner_ticks(across, MAX_X_TICKS)
     low, high = min([*across, x_ticks[0]]), max([*across, x_ticks[-1]])
     pad = 0.02 * (high - low)
@@ -205,7 +209,9 @@ def _axes(picture: Curves, plot: _Plot) -> Iterator[Shape]:
 def _points(plot: _Plot, number: int, series: _Series) -> Iterator[Shape]:
     """Yield the lines, error bars and markers of a series."""
     curve, places = series.curve, [plot.place(x, y) for x, y in series.places]
-    if curve.connected and len(places) > 1:
+    if curve.connected and len(places) == 1 and not curve.points:
+        yield series_line(number, [(plot.x.first, places[0][1]), (plot.x.last, places[0][1])])
+    elif curve.connected and len(places) > 1:
         yield series_line(number, places)
     for (x, _), ends in zip(places, series.ends, strict=False):
         if all(map(math.isfinite, ends)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic
@@ -188,6 +189,11 @@ def batch_on_device(view: View[B], model: nn.Module, index: int) -> B:
     """Return a batch of the first epoch on the model's device; signals are handled between batches."""
     poll()
     return view.batch(0, index).to(next(model.parameters()).device)
+
+
+def perplexity(loss: float) -> float:
+    """Return exp(loss), at most exp(700), which is close to the largest float, so that it stays a number."""
+    return math.exp(min(loss, 700))
 
 
 def spread(rows: int, number: int) -> list[int]:

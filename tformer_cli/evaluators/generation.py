@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from tformer_cli.data.core.media import shown
 from tformer_cli.data.core.view import View
 from tformer_cli.decode.workers import Share, unshared
-from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, spread
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, perplexity, spread
 from tformer_cli.evaluators.references import ReferenceScores
 from tformer_cli.objectives.base import LossSums
 from tformer_cli.objectives.next_token import TeacherForcing
@@ -41,7 +40,7 @@ class TextGenerationEvaluator(ReferenceScores, Evaluator[Any, Any]):
         size = min(scoring.limit or len(references), len(references)) if scoring.decoded else 0
         sums, texts = self._loss_and_texts(model, view, size, share)
         loss = sums.means()["loss"]
-        scores = {"loss": loss, "perplexity": math.exp(min(loss, 700))}
+        scores = {"loss": loss, "perplexity": perplexity(loss)}
         evaluation = Evaluation(scores, data_sha256=split.hash, notes=list(split.notes))
         if not scoring.decoded:
             return evaluation

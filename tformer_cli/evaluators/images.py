@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from tformer_cli.data.image.inputs import ImageBatch
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Gallery, HeatMap, Picture
 from tformer_cli.errors import DataError, library
-from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, spread
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, perplexity, spread
 from tformer_cli.figures.attention import class_attention, last_weights
 from tformer_cli.inspectors.images import patches_of
 from tformer_cli.metrics.bootstrap import Statistic
@@ -239,7 +238,7 @@ class MaskedPatchesEvaluator(Evaluator[MaskedPatchModel, ImageBatch]):
         """Return the scores of all masked patches."""
         total, images = self.summed_loss(model, view, share), self.data.split(view.split)
         loss, accuracy = total.means()["loss"], 100 * total.sums["right"] / total.count
-        scores = {"loss": loss, "perplexity": math.exp(min(loss, 100)), "accuracy": accuracy}
+        scores = {"loss": loss, "perplexity": perplexity(loss), "accuracy": accuracy}
         evaluation = Evaluation(scores, data_sha256=images.hash, notes=list(images.notes))
         if scoring.samples:
             evaluation.pictures["patches"] = self._filled(model, view)

@@ -10,7 +10,7 @@ from tformer_cli.data.text.corpus import Corpus
 from tformer_cli.data.text.packed import CausalBatch, PackedText
 from tformer_cli.decode.continuation import Continuation
 from tformer_cli.decode.workers import Share, unshared
-from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, spread
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, perplexity, spread
 from tformer_cli.objectives.base import Objective
 from tformer_cli.predictors.language_model import LanguageModelPredictor
 
@@ -39,7 +39,7 @@ class LanguageModelEvaluator(Evaluator[Any, CausalBatch]):
         """Return loss, perplexity and bits per byte, and continuations of some documents."""
         total, corpus = self.summed_loss(model, view, share), self.data.split(view.split)
         mean = total.means()["loss"]
-        scores = {"loss": mean, "perplexity": math.exp(min(mean, 700))}
+        scores = {"loss": mean, "perplexity": perplexity(mean)}
         scores["bits_per_byte"] = total.sums["loss"] / math.log(2) / corpus.bytes
         evaluation = Evaluation(scores, data_sha256=corpus.hash, notes=list(corpus.notes))
         if scoring.decoded and scoring.samples:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from tformer_cli.data.core.view import View
 from tformer_cli.data.text.masked import MaskedBatch, MaskedText
 from tformer_cli.decode.workers import Share, unshared
-from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, perplexity
 from tformer_cli.models.token_heads import MaskedLanguageModel
 
 
@@ -27,7 +25,7 @@ class MaskedTokensEvaluator(Evaluator[MaskedLanguageModel, MaskedBatch]):
         total = self.summed_loss(model, view, share)
         means, corpus = total.means(), self.data.split(view.split)
         scores = {name: means[name] for name in ("loss", "mlm_loss", "nsp_loss") if name in means}
-        scores["perplexity"] = math.exp(min(scores["mlm_loss"], 700))
+        scores["perplexity"] = perplexity(scores["mlm_loss"])
         scores["mlm_accuracy"] = 100 * total.sums["mlm_correct"] / total.count
         if "nsp_correct" in total.sums:
             scores["nsp_accuracy"] = 100 * total.sums["nsp_correct"] / len(self.data.pairs(view.split))

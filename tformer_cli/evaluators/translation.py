@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from tformer_cli.data.core.view import View
 from tformer_cli.data.text.pairs import PairBatch, Pairs
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Picture
-from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, spread
+from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, perplexity, spread
 from tformer_cli.evaluators.references import ReferenceScores
 from tformer_cli.figures.attention import last_layer, mean_map
 from tformer_cli.inspectors.pairs import TranslationInspector
@@ -74,7 +73,7 @@ class TranslationEvaluator(ReferenceScores, Evaluator[Any, PairBatch]):
     def loss_scores(self, sums: LossSums) -> dict[str, float]:
         """Return the scores of the loss over a split."""
         mean = sums.means()["loss"]
-        return {"loss": mean, "perplexity": math.exp(min(mean, 700))}
+        return {"loss": mean, "perplexity": perplexity(mean)}
 
     def more_scores(
         self, predictions: Sequence[Prediction], references: Sequence[str], words: Tokenization

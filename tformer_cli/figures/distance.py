@@ -1,6 +1,6 @@
 """The mean distance of attention of each head, by layer.
 
-Shapes: H heads, N positions.
+Shapes: H heads.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import numpy as np
 from tformer_cli.analysis.attention import mean_distance
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.draw import Curve, Curves
-from tformer_cli.figures.base import KIND_NAMES, Figure, Kind, Layer, Subject, needs_attention
+from tformer_cli.figures.base import Figure, Kind, Layer, Subject, needs_attention
 from tformer_cli.figures.places import axes_of, uniform_attention
+from tformer_cli.inspectors.base import Example
 
 KINDS = (AttentionKind.encoder, AttentionKind.decoder)
 
@@ -23,9 +24,14 @@ def missing(subject: Subject) -> str:
     if reason := needs_attention(subject):
         return reason
     kinds = {layer.kind for layer in subject.layers()} & set(KINDS)
-    every = [example.axes(kind) for kind in kinds for example in subject.examples]
-    same = any(axes is not None and axes[0] is axes[1] for axes in every)
+    same = any(has_places(example, kind) for kind in kinds for example in subject.examples)
     return "" if same else "the model has no self-attention between the positions of one sequence"
+
+
+def has_places(example: Example, kind: AttentionKind) -> bool:
+    """Return whether queries and keys of a kind of attention are places in one sequence or one image."""
+    axes = example.axes(kind)
+    return example.image is not None if axes is None else axes[0] is axes[1]
 
 
 def distances(subject: Subject) -> dict[AttentionKind, tuple[str, dict[Layer, np.ndarray]]]:
@@ -38,14 +44,14 @@ def distances(subject: Subject) -> dict[AttentionKind, tuple[str, dict[Layer, np
         by_layer: dict[Layer, list[np.ndarray]] = {}
         unit = ""
         for example in subject.examples:
-            for layer, every in subject.weights(example, kind):
+            for layer, every in subject.weights(example, kind) if has_places(example, kind) else ():
                 queries, keys = axes_of(example, layer, every.shape)
-                if queries is not keys or every.shape[1] != every.shape[2]:
+                if every.shape[1:] != (len(queries), len(keys)):
                     continue
                 weights, skip = every[subject.heads(layer)], int((~queries.placed).sum())
                 given = np.concatenate((uniform_attention(every)[None], weights))
-                places, unit = queries.coordinates[skip:], queries.unit
-                by_layer.setdefault(layer, []).append(mean_distance(given, places, skip=skip))
+                places, unit = (queries.coordinates[skip:], keys.coordinates[skip:]), queries.unit
+                by_layer.setdefault(layer, []).append(mean_distance(given, *places, skip=skip))
         if by_layer:
             results[kind] = unit, {layer: np.stack(values) for layer, values in by_layer.items()}
     return results
@@ -53,7 +59,7 @@ def distances(subject: Subject) -> dict[AttentionKind, tuple[str, dict[Layer, np
 
 def draw(subject: Subject) -> Iterator[Figure]:
     """Yield a figure for each kind of self-attention."""
-    for kind, (unit, by_layer) in distances(subject).items():
+    for unit, by_layer in distances(subject).values():
         layers = list(by_layer)
         means = [values.mean(0) for values in by_layer.values()]  # (1 + H,) each
         across = [layer.number for layer, mean in zip(layers, means, strict=True) for _ in mean[1:]]
@@ -63,15 +69,16 @@ def draw(subject: Subject) -> Iterator[Figure]:
             Curve("mean over heads", numbers, [float(mean[1:].mean()) for mean in means]),
             Curve("uniform attention", numbers, [float(mean[0]) for mean in means], points=False),
         ]
-        title = f"{KIND_NAMES[kind]}: mean attention distance"
+        kind_name = layers[0].kind_name
+        title = f"{kind_name}: mean attention distance"
         picture = Curves(curves, title, "layer", unit, y_limits=(0.0,), x_limits=(min(numbers), max(numbers)))
         values = {
-            "attention": KIND_NAMES[kind], "unit": unit, "layers": numbers, "distance": [mean[1:] for mean in means],
+            "attention": kind_name, "unit": unit, "layers": numbers, "distance": [mean[1:] for mean in means],
             "mean": curves[1].y, "uniform": curves[2].y,
         }  # fmt: skip
         count = len(subject.examples)
         caption = f"In {unit}; the mean of {count} inputs" if count > 1 else f"In {unit}"
-        yield Figure(f"distance-{KIND_NAMES[kind]}", title, picture, values, caption)
+        yield Figure(f"distance-{kind_name}", title, picture, values, caption)
 
 
 KIND = Kind(

@@ -23,9 +23,9 @@ from tformer_cli.nn.taps import tapped
 
 MOST_ROWS = 64
 """Maximum number of heads in a table; more heads are divided into several tables."""
-OF_A_LINE = ("previous token", "next token")
+OF_A_LINE = ("previous position", "next position")
 """Patterns of neighbours; patches in raster order have other neighbours."""
-OF_ONE_SEQUENCE = (*OF_A_LINE, "same token")
+OF_ONE_SEQUENCE = (*OF_A_LINE, "same position")
 """Patterns that compare positions of queries and keys, and need them to be one sequence."""
 
 
@@ -51,7 +51,7 @@ class Table:
     def rows(self) -> list[str]:
         """The name of each head for readers, with its pattern."""
         return [
-            f"layer {layer}, head {head}: {name.removesuffix(' token')}"
+            f"layer {layer}, head {head}: {name.removesuffix(' position')}"
             for layer, head, name in zip(self.layers, self.heads, self.strongest, strict=True)
         ]
 

@@ -127,7 +127,7 @@ def furthest(weights: np.ndarray, queries: Axis, keys: Axis, names: Sequence[str
 
 
 def uniform_attention(weights: np.ndarray) -> np.ndarray:
-    """Return equal weights for the keys that queries may attend to, (N, N), given some weights (..., N, N).
+    """Return equal weights for the keys that queries may attend to, (Q, K), given some weights (..., Q, K).
 
     Queries may attend to all keys, or only to keys up to the query if no weight of a later key is above 0.
     """

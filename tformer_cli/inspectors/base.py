@@ -147,7 +147,6 @@ class Example:
         encoder: positions of the encoder; None: there is no encoder.
         decoder: positions of the decoder's inputs; None: there is no decoder.
         outputs: names of what the decoder's positions predict; empty: there is no decoder.
-        keys: positions of an encoder's keys, where they differ from its queries; None: they are the same.
         answer: the model's prediction.
         image: the image as the model sees it, (H, W, 3 or 1), uint8; None: the input is no image.
         features: features of a recording, (T, F), float; None: the input is no recording.
@@ -164,7 +163,6 @@ class Example:
     encoder: Axis | None = None
     decoder: Axis | None = None
     outputs: Sequence[str] = ()
-    keys: Axis | None = None
     answer: str = ""
     image: np.ndarray | None = None
     features: np.ndarray | None = None
@@ -178,7 +176,7 @@ class Example:
     def axes(self, kind: AttentionKind) -> tuple[Axis, Axis] | None:
         """Return the positions of queries and keys of an attention layer of a kind; None: this input has none."""
         if kind is AttentionKind.encoder:
-            axes = self.encoder, self.keys or self.encoder
+            axes = self.encoder, self.encoder
         elif kind is AttentionKind.decoder:
             axes = self.decoder, self.decoder
         else:
