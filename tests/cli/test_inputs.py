@@ -210,7 +210,7 @@ def test_columns_of_words_are_read_as_training_reads_them():
     assert values(content, Reading(("2",), "conll", words=True), "f.conllu") == [["_", "_", "_", "_"]]
     assert values("# http://x [2009]\n1\tNew\n2\tYork\n\n1\tBob\n", WORDS, "g.conll") == [["New", "York"], ["Bob"]]
     assert values("New;York\nBob;Kim\n", Reading((), "conll", words=True, delimiter=";"), "g.conll") == [["New", "Bob"]]
-    with pytest.raises(DataError, match=r"h.conll:2: 1 column where the lines before have 2"):
+    with pytest.raises(DataError, match=r"h.conll:2: 1 column, but the lines before have 2"):
         values("Ann O\nsaw\n", WORDS, "h.conll")
 
 

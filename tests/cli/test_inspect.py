@@ -186,7 +186,7 @@ def test_mistakes_are_one_line(run, capsys, arguments, status, message):
         (["--format", "svg,pdf"], "--format: 'pdf'"),
         (["--split", "dev"], "--split: 'dev'"),
         (["--output", "."], "which is not from an earlier tformer inspect"),
-        (["--output", "sentiment.tsv"], "is there already"),
+        (["--output", "sentiment.tsv"], "already exists"),
     ],
 )
 def test_mistakes_of_options_are_seen_before_the_run_is_opened(run, monkeypatch, capsys, arguments, message):
@@ -268,7 +268,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(run, tmp_path, capsys):
 def test_a_file_in_the_place_of_the_folder_is_one_line(run, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     assert main(["inspect", str(run), "a film", *FIGURES, "-o", str(tmp_path / "file")]) == 1
-    assert error(capsys).startswith(f"{tmp_path / 'file'} is there already")
+    assert error(capsys).startswith(f"{tmp_path / 'file'} already exists")
     assert main(["inspect", str(run), "a film", *FIGURES, "-o", str(tmp_path / "file" / "pages")]) == 1
     assert error(capsys).endswith(f"{tmp_path / 'file'} is not a writable folder: choose another with --output")
 

@@ -117,7 +117,7 @@ def test_export_checks_its_arguments(stand_ins, capsys):
     Path("full").mkdir()
     Path("full/x").touch()
     assert main(["export", "r", "--output", "full"]) == 1
-    assert "full is there already" in capsys.readouterr().err
+    assert "full already exists" in capsys.readouterr().err
     assert main(["export", "r", "--output", "o"]) == 0
     assert stand_ins.export == [(Path("r"), Path("o"))]
 
@@ -378,7 +378,7 @@ def test_tokenize_separate_vocabularies(trained, capsys):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["train", "train.en", "-o", "tok"], "error: tok is there already"),
+        (["train", "train.en", "-o", "tok"], "error: tok already exists"),
         (["train", "nothing", "-o", "new"], "error: nothing: no such file"),
         (
             ["train", "train.en", "-o", "new", "--kind", "word"],

@@ -93,7 +93,7 @@ def test_a_process_that_is_ended_from_outside_is_named() -> None:
     def end(job: int) -> int:
         return job if job else os.kill(os.getpid(), signal.SIGKILL)
 
-    with Workers(end, 2, CPU) as workers, pytest.raises(RunError, match="ended from outside by SIGKILL"):
+    with Workers(end, 2, CPU) as workers, pytest.raises(RunError, match="killed by SIGKILL"):
         workers.map([1, 0, 1])
 
 

@@ -351,7 +351,7 @@ def test_what_cannot_be_expressed_is_named(tmp_path: Path, joint: Tokenizer, set
 def test_a_full_folder_is_left_alone(tmp_path: Path, joint: Tokenizer) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
-    with pytest.raises(RunError, match="is there already"):
+    with pytest.raises(RunError, match="already exists"):
         export_seq2seq(build(joint), joint, tmp_path / "out", DecodeConfig())
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
     (tmp_path / "out" / "mine").unlink()

@@ -138,7 +138,7 @@ def test_a_file_system_without_sync_is_no_failure(tmp_path, monkeypatch):
 def test_a_folder_is_there_in_whole_or_not_at_all(tmp_path, monkeypatch):
     write_new_folder(tmp_path / "new" / "folder", {"a": b"1", "sub/b": b"2"})
     assert (tmp_path / "new" / "folder" / "sub" / "b").read_bytes() == b"2"
-    with pytest.raises(RunError, match="is there already"):
+    with pytest.raises(RunError, match="already exists"):
         write_new_folder(tmp_path / "new", {"a": b"1"})
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")

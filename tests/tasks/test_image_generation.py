@@ -329,8 +329,8 @@ def test_predict_writes_a_folder_of_images_of_one_label(run, tmp_path, capsys):
     images = [answer.details["image"] for answer in load(run).predict(["3"] * 3)]
     for name, image in zip(names, images, strict=True):
         assert np.array_equal(pixels(tmp_path / "out" / name), image[..., 0])
-    assert main(command) == 1  # the folder is there already
-    assert "is there already" in capsys.readouterr().err
+    assert main(command) == 1  # the folder already exists
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_predict_writes_to_standard_output(run, capfdbinary):

@@ -249,7 +249,7 @@ def test_the_card_names_the_weights_of_the_checkpoint(project):
 
 
 def test_a_folder_that_holds_something_else_is_not_touched(project, capsys):
-    for folder, message in (("out", "is there already"), ("out.partial", "holds something else")):
+    for folder, message in (("out", "already exists"), ("out.partial", "holds something else")):
         Path(folder).mkdir()
         Path(folder, "notes").write_text("mine")
         assert main(command()) == 1
@@ -322,7 +322,7 @@ def test_nothing_is_left_of_a_folder_that_another_process_completed(project, mon
         Path("out", "train.en").write_text("x")
 
     monkeypatch.setattr(Lock, "__init__", late)
-    with pytest.raises(RunError, match="is there already"):
+    with pytest.raises(RunError, match="already exists"):
         distill_run(Path("run"), Path("out"), overrides=["data.source=files", "data.path=data"], quiet=True)
 
 

@@ -186,7 +186,7 @@ def test_a_data_worker_that_is_killed_is_named_in_a_line(tmp_path, monkeypatch):
         return step(self, batches)
 
     monkeypatch.setattr(loop.Trainer, "train_step", killing)
-    with pytest.raises(RunError, match=r"a process that prepared batches was ended from outside.*data\.workers=0"):
+    with pytest.raises(RunError, match=r"a process that prepared batches was killed.*data\.workers=0"):
         launch(config(tmp_path, "data.workers=1", "trainer.steps=50"), tmp_path / "run", quiet=True)
 
 

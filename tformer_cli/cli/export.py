@@ -43,7 +43,7 @@ def export(
     if to not in export_formats():
         raise ConfigError(f"--to: {to!r} is not one of {', '.join(export_formats())}")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise RunError(f"{output} is there already", "choose another --output")
+        raise RunError(f"{output} already exists", "choose another --output")
     from tformer_cli.interop.export import export_run
 
     export_run(run, output, to)

@@ -105,7 +105,7 @@ class Workers:
             one_of_many: whether other ranks compute other jobs of the same work; a single job then uses one thread too.
 
         Raises:
-            RunError: if a process was ended from outside.
+            RunError: if a process was killed.
             Exception: whatever the function raises.
         """
         if (len(jobs) < 2 and not one_of_many) or not self.divisible:
@@ -161,9 +161,7 @@ class Workers:
             process.join(1)
             code = process.exitcode or 0
             by = f" by {name_of(-code)}" if code < 0 else ""
-            raise RunError(
-                f"a process that decoded was ended from outside{by}", "if memory ran out, use decode.workers=1"
-            ) from error
+            raise RunError(f"a decoding process was killed{by}", "if memory ran out, use decode.workers=1") from error
 
 
 @contextlib.contextmanager

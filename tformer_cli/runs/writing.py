@@ -269,7 +269,7 @@ def check_new_folder(path: Path) -> None:
         RunError: if there is a file of that name, or a folder that is not empty.
     """
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
-        raise RunError(f"{path} is there already", "name another folder, or remove it")
+        raise RunError(f"{path} already exists", "name another folder, or remove it")
 
 
 def write_new_folder(path: Path, files: Mapping[str, bytes]) -> None:

@@ -117,7 +117,7 @@ def explained(error: BaseException, ranks: Ranks) -> BaseException:
     if match := re.search(r"DataLoader worker \(pid[^)]*\) (is killed by signal: (\w+)|exited unexpectedly)", text):
         by = f" by a signal ({match[2]})" if match[2] else ""
         remedy = f"if memory ran out, use data.workers=0 or a smaller batch; {processes.RESUME}"
-        return RunError(f"a process that prepared batches was ended from outside{by}", remedy)
+        return RunError(f"a process that prepared batches was killed{by}", remedy)
     if ranks.world > 1 and re.search(r"gloo|NCCL|[Cc]onnection (closed|reset|was)|Broken pipe|c10d|TCPStore", text):
         lost = "no connection to the other ranks"
         if ranks.heartbeat is not None:

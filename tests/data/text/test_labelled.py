@@ -112,7 +112,7 @@ def test_conll_columns(tmp_path):
 @pytest.mark.parametrize(
     ("content", "settings", "message"),
     [
-        ("a X O\nb O\n", {}, r"train\.txt:2: 2 columns where the lines before have 3"),
+        ("a X O\nb O\n", {}, r"train\.txt:2: 2 columns, but the lines before have 3"),
         ("a O\n", {"tag_column": 3}, r"train\.txt:1: 2 columns: see data\.word_column"),
         ("-DOCSTART- O\n\n", {}, "there are no sentences"),
     ],

@@ -134,14 +134,14 @@ def test_tags_however_they_are_written(tags, canonical):
 
 def test_a_scheme_is_asked_for_where_it_could_be_two():
     mixed = ["B-A O B-A O"] * 3 + ["I-A O"] * 2
-    with pytest.raises(DataError, match="tags mix IOB2 and IOB1: 2 tags.*data.scheme=iob2, or iob1"):
+    with pytest.raises(DataError, match="tags mix IOB2 and IOB1: 2 contradict iob2.*data.scheme=iob2 or data.scheme=iob1"):
         detected(*mixed)
     assert detected(*mixed, scheme=Scheme.iob1).scheme is Scheme.iob1
     assert detected(*["B-A I-A O B-A"] * 30, "I-A O").scheme is Scheme.iob2  # a tagging error
-    with pytest.raises(DataError, match="'O', may be kinds of entities or parts of speech.*data.scheme=io"):
+    with pytest.raises(DataError, match="'O', may be types of entities or parts of speech.*data.scheme=io"):
         detected("N V O N", "V N N")
     assert detected("N V O N", scheme=Scheme.plain).scheme is Scheme.plain
-    with pytest.raises(DataError, match="tag 'MISC' is not written as the others, such as 'B-PER'"):
+    with pytest.raises(DataError, match="tag 'MISC' does not have the form of the others, such as 'B-PER'"):
         detected("B-PER I-PER O MISC", "B-LOC I-LOC O")
     with pytest.raises(DataError, match="'E-PER' is no tag of IOB2"):
         detected("B-PER E-PER", scheme=Scheme.iob2)
@@ -155,7 +155,7 @@ def test_words_in_no_entity_may_be_tagged_otherwise(outside):
 
 
 def test_one_tag_of_another_form_is_asked_about_and_not_taken_for_a_part_of_speech():
-    with pytest.raises(DataError, match="does tag 'nil' mark words in no entity"):
+    with pytest.raises(DataError, match="tag 'nil' may mean no entity"):
         find_scheme([["B-PER", "I-PER", "nil"], ["nil", "B-LOC"]], Scheme.auto, "here")
     assert find_scheme([["B-NN", "VB", "DT"]], Scheme.auto, "here").scheme is Scheme.plain
     scheme = find_scheme([["person", "o", "o"]], Scheme.auto, "here")

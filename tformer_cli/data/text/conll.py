@@ -225,9 +225,7 @@ def _line_by_line(path: str, block: Block, layout: _Layout, gate: Gate | None) -
             continue
         here = Location(path, number, True)
         if len(columns) != layout.width:
-            cause = (
-                f"{here}: {len(columns)} column{'s'[: len(columns) != 1]} where the lines before have {layout.width}"
-            )
+            cause = f"{here}: {len(columns)} column{'s'[: len(columns) != 1]}, but the lines before have {layout.width}"
             raise DataError(cause, "correct the line, or name the delimiter: data.delimiter=...")
         if layout.is_conll_u and not NUMBER.fullmatch(columns[0]):
             continue

@@ -229,18 +229,18 @@ def _writing(counts: Counter[str], requested: Scheme, origin: str) -> TagScheme 
     kinds = Counter(part[2] for tag in some if (part := _parts(tag, False)))
     if outside in counts and len(some) >= len(inner) / 2 and (len(kinds) < len(some) or len(some) > 2):
         other = next((tag for tag in inner if tag not in some), some[-1])
-        cause = f"{origin}: tag {other!r} is not written as the others, such as {some[0]!r}"
-        raise DataError(cause, "correct it, or say that tags are no entities: data.scheme=plain")
+        cause = f"{origin}: tag {other!r} does not have the form of the others, such as {some[0]!r}"
+        raise DataError(cause, "correct it, or use data.scheme=plain if the tags are not entities")
     others = [tag for tag in inner if tag not in some]
     if outside not in counts and len(others) == 1 and len(kinds) < len(some):
-        cause = f"{origin}: does tag {others[0]!r} mark words in no entity, beside tags such as {some[0]!r}?"
-        raise DataError(cause, "write it as O, or say that tags are no entities: data.scheme=plain")
+        cause = f"{origin}: tag {others[0]!r} may mean no entity, or may be a type without a letter, unlike {some[0]!r}"
+        raise DataError(cause, "write O for no entity, or use data.scheme=plain if the tags are not entities")
     if outside not in ("O", "o") or outside not in counts:
         return None
     if counts.most_common(1)[0][0] == outside:
         return TagScheme(Scheme.io, outside, "")
-    cause = f"{origin}: tags without letters, among them {outside!r}, may be kinds of entities or parts of speech"
-    raise DataError(cause, "data.scheme=io for entities, data.scheme=plain for others")
+    cause = f"{origin}: the tags, among them {outside!r}, may be types of entities or parts of speech"
+    raise DataError(cause, "use data.scheme=io for entities, data.scheme=plain for others")
 
 
 def _are_letters(tags: Sequence[str], has_outside: bool) -> bool:
@@ -288,6 +288,8 @@ def _fitting(
     best, other = sorted(schemes, key=lambda scheme: against[scheme])
     if against[best] > CLEAR * against[other]:
         names = " and ".join(scheme.name.upper() for scheme in schemes)
-        counted = f"{against[strict]:,} tags are against {strict.name}, {against[loosely]:,} against {loosely.name}"
-        raise DataError(f"{origin}: tags mix {names}: {counted}", f"data.scheme={strict.name}, or {loosely.name}")
+        counted = f"{against[strict]:,} contradict {strict.name}, {against[loosely]:,} contradict {loosely.name}"
+        raise DataError(
+            f"{origin}: tags mix {names}: {counted}", f"use data.scheme={strict.name} or data.scheme={loosely.name}"
+        )
     return best
