@@ -15,7 +15,7 @@ from tformer_cli.analysis.attention import (
     offset_share,
     pattern_shares,
     rollout,
-    strongest_patterns,
+    strongest_of,
 )
 
 
@@ -143,11 +143,11 @@ def test_strongest_patterns():
         heads.append(head)
     weights = np.stack([*heads, np.full((size, size), 0.1)])
     names = ["previous position", "same position", "next position", "first position", "last position", "spread"]
-    patterns = strongest_patterns(weights)
+    patterns = strongest_of(pattern_shares(weights))
     assert [pattern.name for pattern in patterns] == names
     assert str(patterns[0]) == "previous position 0.93"
     assert patterns[5].share == pytest.approx(0.1)
-    assert strongest_patterns(weights, least=0.95)[0].name == "spread"
+    assert strongest_of(pattern_shares(weights), least=0.95)[0].name == "spread"
 
 
 def test_evenness_is_one_for_equal_weights_under_any_mask_and_zero_for_a_single_key():

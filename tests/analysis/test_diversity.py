@@ -9,10 +9,7 @@ from torch import Tensor
 from tformer_cli.analysis.diversity import (
     TERMS,
     cosine_agreement,
-    head_agreement,
     mean_over,
-    pairwise_cosines,
-    pairwise_overlaps,
     weight_agreement,
 )
 
@@ -68,23 +65,3 @@ def test_closed_forms():
 def test_bfloat16_is_computed_in_float32():
     tensor = torch.randn(2, HEADS, POSITIONS, WIDTH).bfloat16()
     assert torch.equal(cosine_agreement(tensor), cosine_agreement(tensor.float()))
-
-
-def test_pairs_of_heads_in_closed_form():
-    angle = torch.tensor(0.3)
-    vectors = torch.stack((torch.tensor([1.0, 0.0]), 7 * torch.stack((angle.cos(), angle.sin()))))[None, :, None]
-    expected = torch.tensor([[1.0, angle.cos()], [angle.cos(), 1.0]])
-    torch.testing.assert_close(pairwise_cosines(vectors)[0, 0], expected)
-    weights = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.25, 0.75]])[None, :, None]
-    torch.testing.assert_close(pairwise_overlaps(weights)[0, 0], torch.tensor([[0.5, 0.125], [0.125, 0.625]]))
-
-
-@pytest.mark.parametrize("name", TERMS)
-def test_the_mean_over_pairs_of_heads_is_the_agreement(name):
-    torch.manual_seed(0)
-    tensor = torch.randn(2, HEADS, POSITIONS, WIDTH).softmax(-1)
-    lengths = torch.tensor([2, 4])
-    matrix = head_agreement(name, tensor, lengths)
-    assert matrix.shape == (HEADS, HEADS) and torch.allclose(matrix, matrix.T)
-    torch.testing.assert_close(matrix.mean().double(), -plain(name, tensor, [2, 4]).mean())
-    torch.testing.assert_close(head_agreement(name, tensor).mean(), TERMS[name].agreement(tensor).mean())

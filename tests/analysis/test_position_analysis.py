@@ -11,8 +11,6 @@ from tformer_cli.analysis.positions import (
     clocks,
     monotonicity,
     similarities,
-    similarity_by_distance,
-    sinusoidal_similarity,
     symmetry,
     translation_invariance,
 )
@@ -32,26 +30,9 @@ def test_similarities():
 
 
 def test_similarity_of_sinusoids_in_closed_form():
-    dots = similarities(VECTORS, cosine=False)
-    np.testing.assert_allclose(dots, sinusoidal_similarity(DISTANCES, OMEGA.numpy()), atol=1e-12)
-    np.testing.assert_allclose(similarities(VECTORS), sinusoidal_similarity(DISTANCES, OMEGA.numpy()) / 8, atol=1e-12)
-    distances, means = similarity_by_distance(dots)
-    assert distances.tolist() == list(range(40))
-    np.testing.assert_allclose(means, sinusoidal_similarity(distances, OMEGA.numpy()), atol=1e-12)
-
-
-def test_similarity_by_distance_on_a_grid():
-    positions, proximity = cells((2, 3), class_token=False).numpy(), np.random.default_rng(0).normal(size=(6, 6))
-    distances, means = similarity_by_distance(proximity, positions)
-    assert distances.tolist() == [0, 1, 2**0.5, 2, 5**0.5]
-    for distance, mean in zip(distances, means, strict=True):
-        pairs = [
-            proximity[i, j]
-            for i in range(6)
-            for j in range(6)
-            if np.hypot(*(positions[i] - positions[j])) == pytest.approx(distance)
-        ]
-        assert mean == pytest.approx(sum(pairs) / len(pairs))
+    expected = np.cos(DISTANCES[..., None] * OMEGA.numpy()).sum(-1)  # p1 . p2 = sum_i cos(w_i (p1 - p2))
+    np.testing.assert_allclose(similarities(VECTORS, cosine=False), expected, atol=1e-12)
+    np.testing.assert_allclose(similarities(VECTORS), expected / 8, atol=1e-12)
 
 
 def test_sinusoids_are_translation_invariant_and_symmetric_but_monotonous_only_nearby():

@@ -9,7 +9,6 @@ from sklearn.metrics import pairwise
 from sklearn.neighbors import NearestNeighbors
 
 from tformer_cli.analysis.vectors import (
-    adjusted_self_similarity,
     anisotropy,
     cosine_similarity,
     neighbours,
@@ -64,16 +63,6 @@ def test_anisotropy_equals_a_plain_loop():
     pairs = [cosines[j, k] for j in range(9) for k in range(9) if words[j] != words[k]]
     assert anisotropy(VECTORS, words) == pytest.approx(sum(pairs) / len(pairs), abs=1e-12)
     assert np.isnan(anisotropy(VECTORS, np.ones(9)))
-
-
-def test_adjusted_self_similarity_of_a_cone():
-    """All vectors share a large component: raw similarity is high whatever the word, adjusted similarity is near 0."""
-    vectors = np.random.default_rng(1).normal(size=(400, 64)) + 10
-    words = np.arange(400) % 40
-    baseline = anisotropy(vectors, words)
-    assert baseline > 0.98 and self_similarity(vectors[words == 0]) > 0.98
-    assert adjusted_self_similarity(vectors[words == 0], baseline) == pytest.approx(0, abs=0.003)
-    assert adjusted_self_similarity(np.ones((2, 3)), 0.25) == pytest.approx(0.75)
 
 
 def test_map_equals_that_of_scikit_learn_up_to_signs():

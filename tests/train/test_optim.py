@@ -13,6 +13,7 @@ from tformer_cli.config.schema import Method, OptimConfig, Schedule
 from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.train.averaging import MovingAverage
+from tformer_cli.train.budget import Budget
 from tformer_cli.train.muon import orthogonalized
 from tformer_cli.train.optim import (
     build_optimizer,
@@ -21,12 +22,12 @@ from tformer_cli.train.optim import (
     load_optimizer_tensors,
     optimizer_tensors,
 )
-from tformer_cli.train.schedule import learning_rate
+from tformer_cli.train.schedule import LearningRate
 
 
 def rates(schedule: Schedule, steps: int = 100, **settings) -> list[float]:
     config = OptimConfig(lr=1.0, warmup_steps=10, schedule=schedule, **settings)
-    return [learning_rate(step, config, steps) for step in range(1, steps + 1)]
+    return [LearningRate(config, Budget(steps)).advance(step, 0.0) for step in range(1, steps + 1)]
 
 
 @pytest.mark.parametrize("schedule", list(Schedule))

@@ -181,19 +181,6 @@ def pattern_shares(weights: np.ndarray) -> dict[str, np.ndarray]:
     return shares
 
 
-def strongest_patterns(weights: np.ndarray, *, least: float = 0.5) -> list[Pattern]:
-    """Return the strongest pattern of each head, for a table.
-
-    Args:
-        weights: (H, Q, K).
-        least: minimum share for a head to follow a pattern; below it the name is `spread`.
-
-    Returns:
-        One pattern for each head, with its share.
-    """
-    return strongest_of(pattern_shares(weights), least=least)
-
-
 def strongest_of(shares: Mapping[str, np.ndarray], *, least: float = 0.5) -> list[Pattern]:
     """Return the strongest pattern of each head, given the shares of all patterns, (H,) each.
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -46,42 +45,24 @@ def weight_agreement(weights: Tensor) -> Tensor:
     return weights.float().sum(1).square().sum(-1) / weights.shape[1] ** 2
 
 
-def _pairs(tensor: Tensor) -> Tensor:
-    """Return the products of each pair of heads at each position: (B, H, T, W) to (B, T, H, H)."""
-    heads = tensor.transpose(1, 2)  # (B, T, H, W)
-    return heads @ heads.mT
-
-
-def pairwise_cosines(vectors: Tensor) -> Tensor:
-    """Return the cosine of each pair of heads, cos(x_i, x_j): (B, H, T, W) to (B, T, H, H), float32."""
-    return _pairs(unit_vectors(vectors))
-
-
-def pairwise_overlaps(weights: Tensor) -> Tensor:
-    """Return the overlap of each pair of heads, sum_s A_i(s) A_j(s): (B, H, Q, K) to (B, Q, H, H), float32."""
-    return _pairs(weights.float())
-
-
 class Term(NamedTuple):
     """A kind of disagreement.
 
     Attributes:
         tap: the kind of tensors that it compares.
         agreement: function for the agreement at each position, the negative of the disagreement.
-        pairs: function for the agreement of each pair of heads at each position; its mean over pairs is `agreement`.
         compares_keys: whether its positions are those of keys; otherwise those of queries.
     """
 
     tap: str
     agreement: Callable[[Tensor], Tensor]
-    pairs: Callable[[Tensor], Tensor]
     compares_keys: bool = False
 
 
 TERMS = {
-    "disagreement_subspace": Term("values", cosine_agreement, pairwise_cosines, compares_keys=True),
-    "disagreement_position": Term("weights", weight_agreement, pairwise_overlaps),
-    "disagreement_output": Term("outputs", cosine_agreement, pairwise_cosines),
+    "disagreement_subspace": Term("values", cosine_agreement, compares_keys=True),
+    "disagreement_position": Term("weights", weight_agreement),
+    "disagreement_output": Term("outputs", cosine_agreement),
 }
 """The disagreements by the names of their weights in `regularise`."""
 
@@ -98,20 +79,3 @@ def mean_over(values: Tensor, lengths: Tensor | None) -> Tensor:
     real = real_positions(lengths, values.shape[1])
     real = real.view(*real.shape, *[1] * (values.dim() - 2))
     return (values * real).sum(1) / real.sum(1).clamp(min=1)
-
-
-@torch.no_grad()
-def head_agreement(name: str, tensor: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Return the agreement of each pair of heads, averaged over positions and examples, for a figure.
-
-    Its mean over all pairs is minus the disagreement.
-
-    Args:
-        name: a disagreement of `TERMS`.
-        tensor: tensor of the kind `Term.tap`, (B, H, T, W) or (B, H, Q, K).
-        lengths: numbers of real positions, (B,); None: all are real.
-
-    Returns:
-        (H, H), float32, symmetric.
-    """
-    return mean_over(TERMS[name].pairs(tensor), lengths).mean(0)

@@ -28,42 +28,9 @@ def similarities(vectors: np.ndarray, *, cosine: bool = True) -> np.ndarray:
     return vectors @ vectors.T
 
 
-def sinusoidal_similarity(distances: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
-    """Return the dot product of two sinusoidal position vectors in closed form, p1 . p2 = sum_i cos(w_i (p1 - p2)).
-
-    It depends on the distance alone, and not on its sign (Wang et al. 2021). The vectors have the squared norm D / 2,
-    so that the cosine is this sum divided by the number of frequencies.
-
-    Args:
-        distances: p1 - p2, in positions; any shape.
-        frequencies: w, (D / 2,), in radians per position.
-
-    Returns:
-        The shape of `distances`.
-    """
-    return np.cos(np.asarray(distances, np.float64)[..., None] * np.asarray(frequencies, np.float64)).sum(-1)
-
-
 def _coordinates(positions: np.ndarray | None, size: int) -> np.ndarray:
     """Return positions with an axis for coordinates, (N, A); by default 0, 1, ..., N - 1."""
     return np.arange(size)[:, None] if positions is None else np.asarray(positions).reshape(size, -1)
-
-
-def similarity_by_distance(proximity: np.ndarray, positions: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean proximity of all pairs of positions at each Euclidean distance.
-
-    Args:
-        proximity: similarity, or attention weight, of each pair of positions, (N, N).
-        positions: (N, A); by default 0, 1, ..., N - 1.
-
-    Returns:
-        The distances that occur, in ascending order from 0, and the mean at each.
-    """
-    coordinates = _coordinates(positions, len(proximity))
-    squares = np.square(coordinates[:, None] - coordinates[None]).sum(-1)  # whole numbers, compared exactly
-    distances, group = np.unique(squares, return_inverse=True)
-    sums = np.bincount(group.ravel(), np.asarray(proximity, np.float64).ravel())
-    return np.sqrt(distances), sums / np.bincount(group.ravel())
 
 
 def monotonicity(proximity: np.ndarray, positions: np.ndarray | None = None, *, reach: int | None = None) -> float:

@@ -123,19 +123,6 @@ def anisotropy(vectors: np.ndarray, words: np.ndarray) -> float:
     return float((np.square(sums.sum(0)).sum() - np.square(sums).sum()) / pairs)
 
 
-def adjusted_self_similarity(occurrences: np.ndarray, baseline: float) -> float:
-    """Return the self-similarity of a word minus the anisotropy of its layer (Ethayarajh 2019, section 3.4).
-
-    If all vectors of a layer lie in a narrow cone, they are similar whatever the word. The difference shows how much
-    more similar the occurrences of one word are.
-
-    Args:
-        occurrences: vectors of one word in one layer, (n, D).
-        baseline: `anisotropy` of the same layer.
-    """
-    return self_similarity(occurrences) - baseline
-
-
 class Map(NamedTuple):
     """Vectors as points.
 

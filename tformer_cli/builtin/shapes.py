@@ -104,10 +104,6 @@ class Scenes:
             raise DataError(f"built-in shapes have no captions in {language!r}", f"take one of {', '.join(LANGUAGES)}")
         return LANGUAGES[language](self.scene(index))
 
-    def is_held_out(self, index: int) -> bool:
-        """Return whether a scene contains a group that training never shows."""
-        return bool(held_out(self.scene(index)))
-
     def _draw(self, index: int) -> tuple[Scene, Draws]:
         """Return a scene, and the draws that continue with its picture."""
         if not 0 <= index < len(self):

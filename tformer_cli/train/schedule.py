@@ -215,8 +215,3 @@ def _without_state(config: OptimConfig, steps: int, step: int) -> ScheduleState:
     if step:
         schedule.advance(step, 0.0)
     return schedule.state
-
-
-def learning_rate(step: int, config: OptimConfig, total_steps: int) -> float:
-    """Return the learning rate of optimiser step `step` (from 1) of a run of `total_steps`, see `LearningRate`."""
-    return LearningRate(config, Budget(total_steps)).advance(step, 0.0)

@@ -134,7 +134,7 @@ def test_tags_however_they_are_written(tags, canonical):
 
 def test_a_scheme_is_asked_for_where_it_could_be_two():
     mixed = ["B-A O B-A O"] * 3 + ["I-A O"] * 2
-    with pytest.raises(DataError, match="tags mix IOB2 and IOB1: 2 contradict iob2.*data.scheme=iob2 or data.scheme=iob1"):
+    with pytest.raises(DataError, match="tags mix IOB2 and IOB1: 2 contradict iob2.*scheme=iob2 or data.scheme=iob1"):
         detected(*mixed)
     assert detected(*mixed, scheme=Scheme.iob1).scheme is Scheme.iob1
     assert detected(*["B-A I-A O B-A"] * 30, "I-A O").scheme is Scheme.iob2  # a tagging error
