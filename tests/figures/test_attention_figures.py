@@ -183,3 +183,11 @@ def test_names_cannot_end_the_data_of_the_viewer(text):
     subject = subject_of(Model(GivenWeights(random_weights(4, 1, 2, 2), AttentionKind.encoder)), encoder=axis)
     (example,) = viewer_data(subject)
     assert example["axes"][0]["names"][0] == text
+
+
+def test_names_have_no_marks_of_subwords():
+    model = Model(GivenWeights(random_weights(0, 1, 3, 3), AttentionKind.cross))
+    parts = {"encoder": tokens("\u2581the \u2581cat s"), "decoder": tokens("<s> \u2581die \u2581Katze")}
+    subject = subject_of(model, **parts, outputs=["\u2581die", "\u2581Katze", "n"])
+    numbers = next(iter(attention.draw(subject))).numbers
+    assert (numbers["queries"], numbers["keys"]) == (["die", "Katze", "n"], ["the", "cat", "s"])

@@ -198,3 +198,13 @@ def test_two_passes_in_bfloat16_diverge_as_in_float64() -> None:
     ):
         assert a.dtype is torch.bfloat16
         assert float((a.double() - b).norm() / b.norm()) < 2e-2
+
+
+def test_the_divergence_of_bfloat16_is_computed_in_float32() -> None:
+    """Against float64 on the same rounded inputs."""
+    first = torch.randn(40, 16).bfloat16()
+    second = first + 0.02 * torch.randn(40, 16).bfloat16()
+    weight = torch.randn(500, 16).bfloat16()
+    *_, divergence = paired_head_loss(first, second, weight, torch.randint(500, (40,)), divergence_weight=1.0)
+    p, q = ((hidden @ weight.T).double().log_softmax(-1) for hidden in (first, second))
+    assert float(divergence) == pytest.approx(float(((p.exp() - q.exp()) * (p - q)).sum()), rel=1e-3)

@@ -121,6 +121,23 @@ def test_cr_ctc_compares_two_views_with_constant_targets(depth, tmp_path):
             assert not (got - of_plain)[row, size:].any()
 
 
+@pytest.mark.parametrize("name", ["text classification", "conformer"])
+def test_the_divergence_of_outputs_in_bfloat16_is_computed_in_float32(name, tmp_path):
+    settings = CTC if name == "conformer" else ["regularise.consistency=2", "model.dropout=0.3"]
+    _, objective, model, batch = prepared(name, tmp_path, *settings)
+    objective.begin_step(500)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = objective.outputs(model, batch)
+        got = objective.divergence(*outputs)
+    if name == "conformer":
+        frames = outputs[0].memory.lengths.tolist()
+        pairs = [[view.log_probs[row, :size] for view in outputs] for row, size in enumerate(frames)]
+        expected = sum(float(divergence(*pair).detach()) for pair in pairs)
+    else:
+        expected = float(divergence(*outputs).detach())
+    assert got.dtype is torch.float32 and float(got.detach()) == pytest.approx(expected, rel=1e-4)
+
+
 def test_equal_views_do_not_diverge(tmp_path):
     _, objective, model, batch = prepared("conformer", tmp_path, *CTC)
     outputs = objective.objective.outputs(model, batch)

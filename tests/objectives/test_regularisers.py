@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.analysis.test_diversity import plain
-from tests.properties.families import VARIANTS, family_named
+from tests.properties.families import family_named
 from tformer_cli.analysis.diversity import TERMS
 from tformer_cli.config.schema import AttentionKind, RegulariseConfig
 from tformer_cli.errors import ConfigError
@@ -153,6 +153,6 @@ def test_what_has_no_effect_is_refused(name, settings, message, tmp_path):
 
 
 def test_a_model_without_attention_has_no_heads_to_disagree(tmp_path):
-    resnet = next(family for family in VARIANTS if family.name == "resnet")
+    resnet = family_named("resnet")
     with pytest.raises(ConfigError, match=NO_HEADS):
         resnet.task(tmp_path, ALL[2]).model()

@@ -212,13 +212,13 @@ WRITERS = ("translation", "recurrent translation", "captions", "speech translati
 
 
 def family_named(name: str) -> Family:
-    """Return the family of that name in the list."""
-    return next(family for family in FAMILIES if family.name == name)
+    """Return the family or the variant of that name."""
+    return next(family for family in (*FAMILIES, *VARIANTS) if family.name == name)
 
 
 def _variant(family: str, name: str, *settings: str, recipe: str = "") -> Family:
     """Return a family of the list with other settings, under another name."""
-    base = family_named(family)
+    base = next(each for each in FAMILIES if each.name == family)
     return replace(base, name=name, recipe=recipe or base.recipe, settings=[*base.settings, *settings])
 
 

@@ -100,7 +100,7 @@ def test_an_editor_refuses_regularisers(tmp_path):
 
 
 def test_bfloat16_has_the_parts_of_float32(family, tmp_path):
-    """Products are computed in bfloat16; cosines and divergences in float32."""
+    """All parts are finite and near those of float32, although products are computed in bfloat16."""
     task = family.task(tmp_path, "model.dropout=0.3")
     objective, batch = task.phases[0].objective, batch_of(task, "train", 0, 0)
     objective.begin_step(1)

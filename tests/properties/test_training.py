@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.properties.families import FAMILIES, REGULARISED, batch_of
+from tests.properties.families import FAMILIES, REGULARISED, batch_of, family_named
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Scoring
-from tformer_cli.runs.checkpoint import read_tensors
+from tformer_cli.runs.checkpoint import read_state, read_tensors
 from tformer_cli.runs.folder import Lock, locate
+from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch, train
 from tformer_cli.train.learner import TrainingStep, seed_step
 from tformer_cli.train.log import Console
@@ -279,6 +280,18 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path):
             torch.testing.assert_close(
                 second[name], value, rtol=1e-4, atol=3e-5, msg=lambda text, at=(family.name, name): f"{at}: {text}"
             )
+
+
+def test_scores_of_two_processes_are_those_of_the_checkpoint(tmp_path):
+    """Each rank has its own statistics of batch normalisation after a step; a checkpoint has those of rank 0."""
+    family = family_named("sagan, batch statistics")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    config = family.config(tmp_path, "trainer.steps=4", "trainer.evaluate_every=4", "optim.lr=0.01", "trainer.keep=9")
+    run_ranks(2, train_all, ([(config, tmp_path / "run", port)],))
+    state = read_state(locate(tmp_path / "run")[1])
+    scores = evaluate_run(tmp_path / "run", "validation").evaluation.scores
+    assert state["best"] == scores[state["metric"]]
 
 
 def test_two_runs_cannot_write_one_folder(family, tmp_path, monkeypatch):

@@ -6,11 +6,13 @@ import copy
 import io
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.properties.families import SMALL, family_named
 from tests.properties.test_training import machine
@@ -18,7 +20,7 @@ from tformer_cli import load, tasks
 from tformer_cli.cli.main import main
 from tformer_cli.config.compose import compose
 from tformer_cli.errors import ConfigError, DataError, RunError
-from tformer_cli.evaluators.base import Scoring
+from tformer_cli.evaluators.base import Evaluation, Scoring
 from tformer_cli.evaluators.image_generation import CLASSIFIER, Classifier
 from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.nn.spectral_norm import SpectralNorm
@@ -253,6 +255,21 @@ def test_a_classifier_scores_images_and_is_named_by_its_hash(tmp_path, capsys):
     assert f"{CLASSIFIER}: there is no run" in capsys.readouterr().err
     os.rename(classifier, tmp_path / "moved")
     assert main(["predict", str(run), "--output", str(tmp_path / "grid.png")]) == 0  # it needs no scores
+
+
+def test_labels_are_those_of_the_classifier(tmp_path):
+    evaluator, evaluation = prepared(tmp_path).evaluator, Evaluation({})
+    evaluator.classifier = SimpleNamespace(numbers=lambda names: np.arange(9, -1, -1))  # has them in another order
+    compared = SimpleNamespace(labels=np.array([0, 1, 2, 3]), predictions=np.array([9, 8, 8, 8]))
+    evaluator._add_labels(compared, evaluation, "signature")
+    assert evaluation.scores == {"distinct_labels": 2, "accuracy": 50}
+
+
+def test_samples_are_in_tensorboard_at_each_evaluation(tmp_path):
+    run = trained(tmp_path, "trainer.evaluate_every=1", "trainer.samples=3")
+    events = EventAccumulator(str(run / "validation"), size_guidance={"images": 0}).Reload()
+    for tag in ("pictures/samples", "pictures/attention"):
+        assert [event.step for event in events.Images(tag)] == [1, 2]
 
 
 def test_a_classifier_computes_in_float32_whatever_the_precision_of_the_run(tmp_path):

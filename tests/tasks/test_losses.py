@@ -162,6 +162,20 @@ def test_next_tokens(tmp_path):
     check(task, model, lambda e: functional.cross_entropy(torch.cat(scores), torch.cat(targets), label_smoothing=e))
 
 
+def inputs_are_the_tokens_before(task, batch) -> None:
+    """The decoder reads <s> and then the target, of which it predicts the next token; the last one is </s>."""
+    for inputs, targets in zip(batch.target_inputs, batch.targets, strict=True):
+        length = int((targets == task.data.tokenizer.eos_id).nonzero()[0]) + 1
+        assert length > 2
+        assert inputs[0] == task.data.tokenizer.bos_id and inputs[1:length].equal(targets[: length - 1])
+
+
+@pytest.mark.parametrize("name", ["captions", "speech translation"])
+def test_decoders_of_captions_and_speech_read_the_tokens_before(name, tmp_path):
+    task, _ = prepared(name, tmp_path)
+    inputs_are_the_tokens_before(task, epoch(task)[0])
+
+
 def test_translations(tmp_path):
     task, model = prepared("translation", tmp_path)
     scores, targets = [], []
@@ -169,6 +183,7 @@ def test_translations(tmp_path):
         hidden = model(batch.source, batch.source_lengths, batch.target_inputs)
         weight, bias = model.output_layer()
         logits = functional.linear(hidden, weight, bias)
+        inputs_are_the_tokens_before(task, batch)
         for row, length in enumerate(batch.target_lengths.tolist()):
             scores.append(logits[row, :length])
             targets.append(batch.targets[row, :length])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.properties.families import family_named
@@ -116,6 +117,22 @@ def test_a_shortlist_for_another_vocabulary_is_refused(project, capsys):
         f"error: decode.shortlist: joint/{FILE} is for a different vocabulary than the run's: use one of a run with"
         " the same tokenizer and languages, or decode.shortlist=auto\n"
     )
+
+
+def test_a_damaged_file_of_auto_is_to_be_removed(project, capsys):
+    Path("joint", FILE).write_text("no")
+    assert main(["translate", "joint", "lines", *SEARCH, "decode.shortlist=auto"]) == 2
+    cause = f"error: decode.shortlist: joint/{FILE}: not a shortlist file"
+    assert capsys.readouterr().err == f"{cause}: remove it, and it is learned again\n"
+
+
+def test_outputs_consist_of_the_tokens_of_the_shortlist(project, capsys):
+    data = open_run(Path("separate"), device="cpu").task.data  # separate vocabularies: not the source's tokens
+    none = np.full((data.sizes().vocabularies[0], 1), -1, np.int32)
+    only = np.array([data.tokenizer.eos_id], np.int32)
+    Shortlist(none, only, f"{data.tokenizer.hash} en-ja").save(Path("ends"))
+    assert any(translated(capsys, "separate"))
+    assert not any(translated(capsys, "separate", "decode.shortlist=ends"))
 
 
 @pytest.mark.skipif(not int8.available(), reason="this CPU has no 8-bit products")

@@ -15,6 +15,7 @@ from tformer_cli import tasks
 from tformer_cli.config.compose import compose
 from tformer_cli.data.text import encoded as data_text
 from tformer_cli.data.text.encoded import sample_parallel
+from tformer_cli.decode.alignment import alignments, links
 from tformer_cli.train.data import batches
 from tformer_cli.train.launch import launch
 from tformer_cli.train.parallel import Ranks
@@ -139,3 +140,17 @@ def test_padding_on_multi30k_with_dropout(tmp_path, real_data):
     batches = epoch_of(task, 1)
     real, padded = (sum(batch.sizes()[side] for batch in batches) for side in (0, 1))
     assert 100 * (1 - real / padded) < 8
+
+
+def test_alignments_belong_to_the_best_hypothesis(tmp_path):
+    search = ["decode.alignments=true", "decode.beam=4", "decode.n_best=4", "decode.workers=1"]
+    task = family_named("translation").task(tmp_path, *search)
+    torch.manual_seed(0)
+    model, tokenizer = task.model().eval(), task.data.tokenizer
+    lines = ["The cat eats.", "We did not read three books."]
+    for text, answer in zip(lines, task.predict(model, lines), strict=True):
+        assert len({hypothesis["text"] for hypothesis in answer.details["hypotheses"]}) > 1
+        row = torch.tensor([[*tokenizer.encode(text, "en"), tokenizer.eos_id]])
+        (soft,) = alignments(model, row, torch.tensor([row.shape[1]]), [answer.tokens], bos_id=tokenizer.bos_id)
+        assert answer.details["alignment"] == links(soft)
+        assert answer.details["target_pieces"] == tokenizer.pieces([*answer.tokens, tokenizer.eos_id], "ja")

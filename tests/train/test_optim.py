@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.properties.families import FAMILIES, VARIANTS, family_named
+from tests.properties.families import family_named
 from tformer_cli.config.schema import Method, OptimConfig, Schedule
 from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
@@ -228,7 +228,7 @@ LAYERS = {
 @pytest.mark.parametrize("case", LAYERS)
 def test_lower_layers_learn_less(case, tmp_path):
     settings, layers = LAYERS[case]
-    family = next(family for family in (*FAMILIES, *VARIANTS) if family.name == case.split(",")[0])
+    family = family_named(case.split(",")[0])
     if family.name.endswith("translation") or family.name == "editing":
         settings = [*settings, "model.encoder_depth=1", "model.decoder_depth=4"]
     model = family.task(tmp_path, *settings).model()

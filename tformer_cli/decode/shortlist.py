@@ -94,29 +94,31 @@ class Shortlist:
         replace_file(path, save(tensors, {"format": FORMAT, "vocabulary": self.vocabulary}))
 
     @classmethod
-    def load(cls, path: Path, vocabulary: str) -> Shortlist:
+    def load(cls, path: Path, vocabulary: str, remedy: str = "") -> Shortlist:
         """Read a shortlist.
 
         Args:
             path: a file, or the folder of a run that has one.
             vocabulary: identity of the vocabularies of the run that uses it.
+            remedy: what an error advises; empty: to use another file.
 
         Raises:
             ConfigError: if there is none, it is damaged, or it is for another vocabulary.
         """
         path = path / FILE if path.is_dir() else path
-        remedy = "decode.shortlist=auto makes one, in the folder of a run"
+        learn = "decode.shortlist=auto makes one, in the folder of a run"
         if not path.is_file():
-            raise ConfigError(f"decode.shortlist: {path}: no such file", remedy)
+            raise ConfigError(f"decode.shortlist: {path}: no such file", remedy or learn)
         try:
             with safe_open(path, "numpy") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in ("translations", "frequent")}
         except (SafetensorError, OSError) as error:
-            raise ConfigError(f"decode.shortlist: {path}: not a shortlist file", remedy) from error
+            raise ConfigError(f"decode.shortlist: {path}: not a shortlist file", remedy or learn) from error
         if metadata.get("format") != FORMAT or metadata.get("vocabulary") != vocabulary:
             cause = f"decode.shortlist: {path} is for a different vocabulary than the run's"
-            raise ConfigError(cause, "use one of a run with the same tokenizer and languages, or decode.shortlist=auto")
+            same = "use one of a run with the same tokenizer and languages, or decode.shortlist=auto"
+            raise ConfigError(cause, remedy or same)
         return cls(tensors["translations"], tensors["frequent"], vocabulary)
 
 

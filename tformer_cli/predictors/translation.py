@@ -47,8 +47,11 @@ class Translator(TextPredictor[Any]):
             return
         languages = f"{self.data.source_language}-{self.data.target_language}"
         vocabulary, file = f"{self.tokenizer.hash} {languages}", run / FILE
-        if setting != "auto" or file.is_file():
-            self.shortlist = Shortlist.load(file if setting == "auto" else Path(setting).expanduser(), vocabulary)
+        if setting != "auto":
+            self.shortlist = Shortlist.load(Path(setting).expanduser(), vocabulary)
+            return
+        if file.is_file():
+            self.shortlist = Shortlist.load(file, vocabulary, "remove it, and it is learned again")
             return
         tokens, (sources, targets) = trained().tokens("train"), self.data.sizes().vocabularies
         self.shortlist = learned = learn_shortlist(tokens.source, tokens.target, sources, targets, vocabulary, say=say)

@@ -61,7 +61,14 @@ class Strategy:
 
     @contextlib.contextmanager
     def full_model(self, model: nn.Module) -> Iterator[nn.Module]:
-        """Return the full model inside the context, for use outside of a training step."""
+        """Return the full model inside the context, for use outside of a training step; it is the same on all ranks.
+
+        Weights are equal already. Buffers are not: each rank has its own running statistics of batch normalisation
+        from the last step on. Those of rank 0 count, which are also those of a checkpoint.
+        """
+        if self.ranks.world > 1:
+            for buffer in filter(torch.is_floating_point, model.buffers()):
+                dist.broadcast(buffer, 0)
         yield model
 
     def share(self, compute: Callable[[Sequence[J]], Iterable[R]], jobs: Sequence[J], /) -> Iterable[R]:
