@@ -33,6 +33,9 @@ def test_scores_of_several_labels_and_of_numbers():
     predictions = np.array([[1, 0, 0], [0, 1, 0]])
     scores = several_labels_scores(targets, predictions)
     assert scores["f1_micro"] == pytest.approx(100 * 2 * 2 / (2 * 2 + 1)) and scores["exact_match"] == 50
+    two_of_three = np.eye(2, 3, dtype=int)  # the third label neither occurs nor is predicted
+    assert several_labels_scores(two_of_three, two_of_three)["f1_macro"] == 100
+    assert several_labels_scores(two_of_three, np.ones((2, 3), int))["f1_macro"] == pytest.approx(100 * 4 / 9)
     values = number_scores(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 60.0]))
     assert values["spearman"] == pytest.approx(1) and values["pearson"] < 1
     assert number_scores(np.array([1.0, 2.0]), np.array([3.0, 3.0]))["pearson"] == 0

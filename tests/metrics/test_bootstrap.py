@@ -130,3 +130,11 @@ def test_scores_of_some_labels(metric):
     assert score is not None
     assert score(rows) == pytest.approx(labels_scores(targets[rows], predictions[rows], names)[0][metric])
     assert labels_statistic("loss", ["no"], ["no"], names) is None
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_few_examples_make_no_difference_significant(size):
+    """Of the 2^n ways to exchange the outputs of n examples, two have a difference as large as the largest."""
+    worst, best = mean_of(np.zeros(size)), mean_of(np.ones(size))
+    _, result = paired_bootstrap([worst, best], size)
+    assert result.p_value == 2.0 ** (1 - size)

@@ -17,6 +17,7 @@ from tformer_cli.draw import HeatMap, Sound, Spectrogram
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.predictors.base import Prediction
+from tformer_cli.predictors.transcription import concatenate
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
@@ -275,6 +276,19 @@ def test_long_recordings_and_long_transcripts(tmp_path):
     assert len(task.data.split("train")) == 12
     with pytest.raises(DataError, match="every recording is longer than data.max_seconds 0.1"):
         prepared(tmp_path, "data.max_seconds=0.1", data=folder)
+
+
+def test_joined_transcripts_have_spaces_only_if_others_do(tmp_path):
+    for number, spaces in enumerate(("single", "remove")):
+        task = prepared(tmp_path / spaces, "augment.join=1", "augment.speeds=[1.0]", f"transcripts.spaces={spaces}")
+        view, rows = task.data.view("train", training=True), range(4)
+        parts = view.utterances_of(0).parts[:4]
+        assert (parts[:, 1] >= 0).any()
+        has_spaces = [" " in text for text in view.transcripts(0, rows)]
+        assert any(has_spaces) is (number == 0)
+        pieces = [Prediction(text, {"words": []}) for text in ("low", "high")]
+        joined = concatenate(pieces, [0.0, 1.0], task.data.texts.separator)
+        assert joined.text == ("low high", "lowhigh")[number]
 
 
 def test_joined_recordings_fit_their_transcripts_too(tmp_path):

@@ -132,3 +132,13 @@ def test_sentences_in_another_scheme_are_said_with_their_score(tmp_path):
     (note,) = task.evaluate(model, "test", Scoring()).notes
     assert "2 of 3 tags are in no entity by the rules of BILOU" in note and "other.txt" in note
     assert task.evaluate(model, "validation", Scoring()).notes == []
+
+
+def test_a_no_break_space_is_within_a_word(tmp_path):
+    from tformer_cli.data.text.sentences import words_of
+
+    words = ["10\u00a0000", "people"]
+    assert words_of(" ".join(words), "here", "words") == words
+    task = family_named("token tagging").task(tmp_path)
+    (answer,) = task.predict(task.model().eval(), [" ".join(words)])
+    assert len(answer.details["tags"]) == 2

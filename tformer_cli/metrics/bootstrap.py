@@ -66,6 +66,8 @@ def paired_bootstrap(
     results = []
     for number, (score, resampled) in enumerate(zip(scores, samples, strict=True)):
         p_value = difference_p_value(resampled - samples[0], score - scores[0]) if number else None
+        # Among the 2^n ways to exchange the outputs of n examples, two have a difference at least as large.
+        p_value = None if p_value is None else max(p_value, 2.0 ** (1 - num_examples))
         results.append(Resampled(score, float(resampled.mean()), *interval(resampled), p_value))
     return results
 

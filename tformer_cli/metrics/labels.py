@@ -126,17 +126,22 @@ def confusion(targets: np.ndarray, predictions: np.ndarray, labels: int, max_row
 def several_labels_scores(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     """Compute F1 over all labels and texts, its mean over labels, and the share of texts with all labels correct.
 
+    The mean leaves out labels that neither the targets nor the predictions contain, as that of `labels_scores`.
+
     Args:
         targets: (N, labels), 0 or 1.
         predictions: (N, labels), 0 or 1.
     """
+    import numpy as np
+
     metrics = library("sklearn.metrics", "scikit-learn")
 
     targets, predictions = targets.astype(int), predictions.astype(int)
     with without_warnings():
+        macro = float(metrics.f1_score(targets, predictions, average="macro", zero_division=np.nan))
         return {
             "f1_micro": 100 * float(metrics.f1_score(targets, predictions, average="micro", zero_division=0)),
-            "f1_macro": 100 * float(metrics.f1_score(targets, predictions, average="macro", zero_division=0)),
+            "f1_macro": 100 * macro if macro == macro else 0.0,
             "exact_match": 100 * float(metrics.accuracy_score(targets, predictions)),
         }
 

@@ -129,4 +129,4 @@ class SpeechRecogniser(FilePredictor[Conformer]):
     ) -> list[Prediction]:
         """Return the transcripts of recordings; transcripts of the pieces of a long recording are joined."""
         pieces = predict_recordings(self.data, model, contents, self.transcribe_batch, numbers)
-        return [concatenate(transcripts, begins_seconds) for transcripts, begins_seconds in pieces]
+        return [concatenate(*piece, self.data.texts.separator) for piece in pieces]

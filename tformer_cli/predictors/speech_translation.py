@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tformer_cli.data.speech.dataset import SpeechData
-from tformer_cli.languages import unspaced_language
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.generation import TextGenerator
 from tformer_cli.predictors.media import RecordingFiles, predict_recordings
@@ -34,6 +33,5 @@ class SpeechTranslator(TextGenerator):
     def _joined(self, parts: Sequence[Prediction]) -> Prediction:
         if len(parts) == 1:
             return parts[0]
-        space = "" if unspaced_language(self.data.target_language) else " "
-        text = space.join(part.text for part in parts if part.text)
+        text = self.data.texts.separator.join(part.text for part in parts if part.text)
         return Prediction(text, {"hypotheses": [{"text": text}]})

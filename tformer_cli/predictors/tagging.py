@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from tformer_cli.data.text.sentences import separated_words
 from tformer_cli.data.text.tagged_words import TaggedWords
 from tformer_cli.predictors.base import Input, Prediction
 from tformer_cli.predictors.inputs import Answer, Readable, Refusal
@@ -24,7 +25,7 @@ class Tagger(TextPredictor[Any]):
 
     def read_inputs(self, inputs: list[Input]) -> list[Answer[list[str]] | Refusal]:
         """Return the words of each line, separated by spaces, or of each sentence."""
-        words = [text.split() if isinstance(text, str) else list(text) for text in inputs]
+        words = [separated_words(text) if isinstance(text, str) else list(text) for text in inputs]
         encoded = self.data.encode(words)
         counts = self.data.join(encoded)[-1].tolist() if encoded else []
         answers: list[Answer[list[str]] | Refusal] = []

@@ -196,13 +196,13 @@ def _path_scores(log_probs: Tensor, lengths: Tensor) -> list[float]:
     return (best * real).sum(1).tolist()
 
 
-def concatenate(parts: Sequence[Prediction], begins_seconds: Sequence[float]) -> Prediction:
+def concatenate(parts: Sequence[Prediction], begins_seconds: Sequence[float], separator: str = " ") -> Prediction:
     """Return the transcript of a recording, given the transcripts of its pieces in order and their start times."""
     if len(parts) == 1:
         return parts[0]
     moved = [shift_times(part.details["words"], begin) for part, begin in zip(parts, begins_seconds, strict=True)]
     words = list(itertools.chain.from_iterable(moved))
-    text = " ".join(part.text for part in parts if part.text)
+    text = separator.join(part.text for part in parts if part.text)
     return Prediction(text, {"confidence": _mean_confidence(words), "words": words, "hypotheses": [{"text": text}]})
 
 

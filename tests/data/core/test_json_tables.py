@@ -28,6 +28,7 @@ def read(folder, value: object, name: str = "t.json", indent: int | None = None)
         {"rows": ROWS},
         {"text": ["a text", "b"], "label": [1, 0]},
         {"text": {"0": "a text", "1": "b"}, "label": {"0": 1, "1": 0}},
+        {"text": {"0": "a text", "1": "b"}, "label": {"1": 0, "0": 1}},
         {"columns": ["text", "label"], "index": [0, 1], "data": [["a text", 1], ["b", 0]]},
         {"schema": {"fields": []}, "data": ROWS},
     ],

@@ -34,6 +34,20 @@ def test_csv_holds_every_value(kind, tmp_path):
     assert json.loads(rows[0][3]) == ROWS[0]["probabilities"]
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("text,label\n    return 1, a\n  x,b\n", [["    return 1", " a"], ["  x", "b"]]),
+        ("text, label\n    return 1, a\n", [["return 1", "a"]]),  # as the header
+        ('text,label\n  "a, b", "c"\n  d,e\n', [["a, b", "c"], ["  d", "e"]]),  # spaces before a quote
+        ('text,label\n"a\n  b",c\n  d,e\n', [["a\n  b", "c"], ["  d", "e"]]),
+    ],
+)
+def test_leading_spaces_of_csv_belong_to_a_value(text, rows, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    assert list(files.table_rows(tmp_path / "t.csv", ["text", "label"])) == rows
+
+
 def test_tsv_has_a_line_a_row(tmp_path):
     (tmp_path / "t.tsv").write_bytes(content(".tsv"))
     rows = list(

@@ -66,6 +66,25 @@ def test_sixteen_bits_become_eight():
         decoded(saved(Image.fromarray(deep.astype(np.float32)), "TIFF"))
 
 
+def tiff(bits: int, meaning: int, content: bytes) -> bytes:
+    """A grey TIFF of SIDE x SIDE pixels in one strip; `meaning` is its PhotometricInterpretation."""
+    tags = {256: SIDE, 257: SIDE, 258: bits, 259: 1, 262: meaning, 277: 1, 278: SIDE, 279: len(content)}
+    tags[273] = 8 + 2 + 12 * (len(tags) + 1) + 4  # where the strip begins
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in sorted(tags.items()))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + content
+
+
+def test_grey_of_tiffs_is_as_bright_as_their_tags_say():
+    halves = np.tile(np.array([65535, 32768], "<u2").repeat(SIDE // 2), (SIDE, 1))
+    assert decoded(tiff(16, 1, halves.tobytes()))[0, [0, -1], 0].tolist() == [255, 128]
+    assert decoded(tiff(16, 0, halves.tobytes()))[0, [0, -1], 0].tolist() == [0, 127]  # 0 is white
+    packed = bytes([0xFF] * 3 * (SIDE // 4) + [0x80, 0x08, 0x00] * (SIDE // 4)) * SIDE  # 4095 and 2048, in 12 bits
+    assert decoded(tiff(12, 1, packed))[0, [0, -1], 0].tolist() == [255, 128]
+    grey = Image.fromarray(np.full((SIDE, SIDE), 1000, np.uint16))
+    assert decoded(saved(grey))[0, 0].tolist() == [4]
+    assert decoded(saved(grey, transparency=1000))[0, 0].tolist() == [255]
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_pictures_are_turned_as_their_exif_says(kind):
     image = Image.new("L", (16, SIDE), 0)

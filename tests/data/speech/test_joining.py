@@ -77,6 +77,7 @@ def test_sound_and_text_are_joined_in_one_order():
         assert 2 <= len(rows) <= 3
         assert np.array_equal(utterances.sound(index, gather), np.concatenate(gather(rows)))
         assert utterances.text(index, TEXTS) == " ".join(TEXTS[row] for row in rows)
+        assert utterances.text(index, TEXTS, "") == "".join(TEXTS[row] for row in rows)
     frames = utterances.sound(0, lambda rows: [np.full((3, 2), row, np.float32) for row in rows])
     assert frames.tolist() == np.repeat(utterances.parts[0][utterances.parts[0] >= 0], 3)[:, None].repeat(2, 1).tolist()
 

@@ -297,12 +297,15 @@ def _csv_rows(
         delimiter, skipped = head[-1], first
     else:
         csv_lines = itertools.chain([head + "\n"], csv_lines)
-    reader = csv.reader(csv_lines, delimiter=delimiter, strict=True, skipinitialspace=True)  # a space before a quote
-    line = 1 + skipped
+    # Leading spaces belong to a value, as in csv.reader, unless the header has some or a quote may follow them.
+    spaced, line = f"{delimiter} " in head, 1 + skipped
     try:
-        for values in reader:
-            yield line, values
-            line = reader.line_num + skipped + 1
+        for first_line in csv_lines:
+            options: dict[str, Any] = {"delimiter": delimiter, "strict": True}
+            skips = spaced or '"' in first_line
+            reader = csv.reader(itertools.chain([first_line], csv_lines), skipinitialspace=skips, **options)
+            yield line, next(reader)
+            line += reader.line_num
     except csv.Error as error:
         raise _malformed_csv(path, line, str(error)) from error
 

@@ -164,7 +164,9 @@ def _columns(document: dict[str, Any]) -> dict[str, list[Any]] | None:
     if len(values) > 1 and all(isinstance(value, list) and len(value) == len(values[0]) for value in values):
         return document if len(_lists_of_rows(document)) < len(values) else None  # None: several tables
     if values and all(isinstance(value, dict) and value and value.keys() == values[0].keys() for value in values):
-        return {name: list(value.values()) for name, value in document.items()} if _are_row_names(values[0]) else None
+        rows = list(values[0])  # columns may list them in different orders
+        columns = {name: [value[row] for row in rows] for name, value in document.items()}
+        return columns if _are_row_names(values[0]) else None
     return None
 
 

@@ -117,6 +117,10 @@ class LabelSet:
     def _number(self, text: str, row: int, data: Labelled) -> float:
         if not _is_number(text):
             raise DataError(f"{data.location(row)}: {text!r} is not a number", "data.target=label for labels")
+        if abs(float(text)) > float(np.finfo(np.float32).max):
+            raise DataError(
+                f"{data.location(row)}: {text} does not fit into float32", "divide all numbers by a constant"
+            )
         return float(text)
 
     def weighted(self, targets: np.ndarray) -> LabelSet:

@@ -161,6 +161,7 @@ def split_of_table(path: Path, columns: Columns) -> UndecodedSplit:
         table_rows = files.named_rows(path, columns.names, setting=columns.setting, rows_at_once=ROWS_AT_ONCE)
         return _rows(table_rows, columns, str(path), path.parent, names)
 
+    inside = inside and not any(isinstance(row.content, Path) for row in islice(rows(), SAMPLED_ROWS))
     if not inside:
         return split_of_files(str(path), list(rows()))
     return split_of_stream(str(path), ["table", str(path.resolve()), *state(path), *columns.missing], count, rows)

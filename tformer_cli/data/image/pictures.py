@@ -46,6 +46,8 @@ DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes for 16 bits, which may be stored in 32."""
 BITS_PER_SAMPLE = 258
 """Tag of TIFF."""
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+"""Tag of TIFF for the meaning of its values, and the value for black as the largest one."""
 TRANSPARENT = ("LA", "PA", "RGBA", "RGBa")
 
 # Implausible metadata is refused or ignored here, so Pillow's warnings about it are not shown.
@@ -206,7 +208,12 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise BadPicture(name, "grey of more than 16 bits")
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+        tags = getattr(image, "tag_v2", {})
+        white = min(65535, (1 << max(tags.get(BITS_PER_SAMPLE, (16,)))) - 1)  # less in a TIFF of 12 bits
+        values = white - values if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else values
+        transparent = values == image.info.get("transparency", -1)
+        levels = (values.clip(max=white) * 255 + white // 2) // white
+        return Image.fromarray(np.where(transparent, 255, levels).astype(np.uint8))
     if image.mode == "F":
         raise BadPicture(name, "pixels are fractions, which do not define the white level")
     if image.mode in TRANSPARENT or "transparency" in image.info:

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from tformer_cli.config.schema import Spaces
 from tformer_cli.data.speech.recordings import Recordings
 from tformer_cli.data.text.targets import encode_texts, fitting_rows, is_of_task
+from tformer_cli.languages import unspaced_language
 from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 
@@ -28,8 +30,10 @@ class SpeechTexts:
         noun: name of a text in messages.
         unfit: reason, in messages, why recordings with fewer frames than their texts need are left out.
         language: language of the texts; empty: not known.
+        separator: what separates the texts of recordings that are joined: a space, or nothing.
     """
 
+    separator = " "
     noun: str
     unfit: str
     language = ""
@@ -70,6 +74,10 @@ class Transcripts(SpeechTexts):
     noun = "transcript"
     unfit = "with too long a transcript"
 
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.separator = "" if config.transcripts.spaces is Spaces.remove else " "
+
     @property
     def limit(self) -> int:
         """Return the maximum number of tokens of a predicted transcript, without </s> or <s>."""
@@ -97,6 +105,7 @@ class Translations(SpeechTexts):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.language = config.data.target_language
+        self.separator = "" if unspaced_language(self.language) not in ("", "ko") else " "  # Korean has spaces
 
     @property
     def limit(self) -> int:

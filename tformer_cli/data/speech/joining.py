@@ -77,9 +77,9 @@ class Utterances:
         parts[indices, 1:] = -1
         return _utterances(lengths, parts, self.speeds, self.silences)
 
-    def text(self, index: int, texts: Sequence[str]) -> str:
-        """Return the transcript of an utterance: those of its recordings, separated by spaces."""
-        return " ".join(texts[int(row)] for row in _present(self.parts[index]).tolist())
+    def text(self, index: int, texts: Sequence[str], separator: str = " ") -> str:
+        """Return the transcript of an utterance: those of its recordings, joined by a separator."""
+        return separator.join(texts[int(row)] for row in _present(self.parts[index]).tolist())
 
 
 def _present(parts: np.ndarray) -> np.ndarray:

@@ -173,7 +173,9 @@ def _sphinx(source: SpeechSource, path: Path) -> UndecodedSplit:
             match = SPHINX_LINE.fullmatch(line)
             if match is None:
                 raise DataError(f"{transcripts}:{number}: not a transcript, then its recording's name in brackets")
-            texts[match[2]] = match[1]
+            if texts.setdefault(match[2], match[1]) != match[1]:
+                cause = f"{transcripts}:{number}: {match[2]!r} has another transcript above"
+                raise DataError(cause, "write the path of each recording as the list does, such as (speaker/name)")
     base = path.parent.parent / ("feat" if source.features is Features.stored else "wav")
     rows = []
     for name in filter(None, map(str.strip, files.lines(path))):

@@ -59,7 +59,7 @@ class SpeechView(LengthBucketed[SpeechBatch]):
     def transcripts(self, epoch: int, rows: Iterable[int]) -> list[str]:
         """Return the transcripts of some utterances of an epoch."""
         utterances = self.utterances_of(epoch)
-        return [utterances.text(row, self.recordings.texts) for row in rows]
+        return [utterances.text(row, self.recordings.texts, self.data.texts.separator) for row in rows]
 
     def name(self, row: int) -> str:
         """Return a human-readable name of an utterance: the files of its recordings."""
@@ -96,7 +96,7 @@ class SpeechView(LengthBucketed[SpeechBatch]):
         upper_bound = np.where(drawn.parts >= 0, self._needed_frames[drawn.parts], 0).sum(1) + 2 * followers
         available = self.data.output_frames(drawn.lengths)
         close = np.flatnonzero((upper_bound > available) & (followers > 0))
-        joined = [drawn.text(row, texts) for row in close.tolist()]
+        joined = [drawn.text(row, texts, self.data.texts.separator) for row in close.tolist()]
         return close[self.data.texts.needed_frames(joined, self.data.tokenizer) > available[close]]
 
     @functools.cached_property

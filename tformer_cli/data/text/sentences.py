@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tformer_cli.data.core.cells import Gate, MissingValue, read_list
 from tformer_cli.errors import DataError
+
+BLANKS = re.compile(r"[ \t\r\n]+")
+"""White space between words; others, such as no-break spaces, are characters of a word."""
+
+
+def separated_words(text: str) -> list[str]:
+    """Return the words of a text that are separated by spaces."""
+    return list(filter(None, BLANKS.split(text)))
 
 
 def words_of(cell: Any, location: str, column: str) -> list[str]:
@@ -31,7 +40,7 @@ def words_of(cell: Any, location: str, column: str) -> list[str]:
             values = read_list(cell)
         except ValueError as error:
             raise DataError(f"{location}: the list of words {error}") from error
-        cell = cell.split() if values is None else values
+        cell = separated_words(cell) if values is None else values
     if not isinstance(cell, list):
         raise DataError(f"{location}: not a list of words")
     return [word if isinstance(word, str) else json.dumps(word) for word in cell]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +18,13 @@ from tformer_cli.data.core.hub import hub_origin, hub_rows
 from tformer_cli.data.core.splits import draw, read_split
 from tformer_cli.data.core.store import text_digest
 from tformer_cli.data.text.conll import Sentence, read_conll
+from tformer_cli.data.text.sentences import separated_words
 from tformer_cli.errors import DataError
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import TaggedDataConfig
 
 SETTINGS = "data.words, data.tags"
-BLANKS = re.compile(r"[ \t\r\n]+")
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def _of_lists(location: Location, words: str, tags: str, config: TaggedDataConfi
     except ValueError as error:
         raise DataError(f"{location}: a list of words or tags {error}") from error
     choices = [
-        [lists_of_text, BLANKS.split(text.strip(" \t\r\n")), text.split()]
+        [lists_of_text, separated_words(text), text.split()]
         for lists_of_text, text in zip(lists, (words, tags), strict=True)
     ]
     pairs = [(left, right) for left in choices[0] for right in choices[1] if left is not None and right is not None]
