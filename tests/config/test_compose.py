@@ -277,6 +277,9 @@ def test_impossible_sweeps_are_answered(given, answer):
         ("quickstart/conformer", "features.window_ms=50"),
         ("quickstart/conformer", "data.sample_rate=16000"),
         ("quickstart/vit", "model.norm=post"),
+        ("quickstart/vit", "head.pooling=mean"),
+        ("quickstart/vit", "data.mean=[0.9]"),
+        ("quickstart/captions", "decoder.heads=2"),
     ],
 )
 def test_a_trained_run_keeps_what_its_weights_belong_to(recipe, setting):

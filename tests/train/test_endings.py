@@ -261,6 +261,31 @@ def test_scores_of_another_scorer_are_not_compared(tmp_path, capsys, family, cha
     assert Checkpoints(run / "checkpoints").best().name == ("step-00000006" if said else "step-00000002")
 
 
+@pytest.mark.parametrize("change", ["trainer.evaluate_limit=2", "decode.beam=3"])
+def test_scores_of_other_examples_or_another_search_are_not_compared(tmp_path, capsys, change):
+    family, run = family_named("translation"), tmp_path / "run"
+    settings = ["trainer.evaluate_every=2", "trainer.checkpoint_every=2", "decode.max_length=6", "decode.beam=1"]
+    launch(family.config(tmp_path, *settings, "trainer.steps=4"), run)
+    capsys.readouterr()
+    launch(family.config(tmp_path, *settings, "trainer.steps=6", change), run, resume=True)
+    assert "scores are computed in another way than before: bleu (nrefs:1|" in capsys.readouterr().err
+    state = json.loads((run / "checkpoints" / "step-00000006" / "state.json").read_bytes())
+    assert state["compared_from"] == 6
+
+
+def test_the_result_of_a_finished_run_names_the_score_of_its_checkpoint(tmp_path, monkeypatch):
+    """The average of an earlier call stays the best checkpoint if the run is called again without averaging."""
+    run = tmp_path / "run"
+    settings = ["trainer.steps=4", "trainer.checkpoint_every=2", "trainer.evaluate_every=2", "trainer.metric=loss"]
+    monkeypatch.setattr(Validation, "better", lambda *_: True)  # so that the average is the best
+    for average in ("last", "none"):
+        launch(family_named("gpt").config(tmp_path, *settings, f"trainer.average={average}"), run, resume=True)
+        result = json.loads((run / "result.json").read_bytes())
+        state = json.loads((run / "checkpoints" / result["checkpoint"] / "state.json").read_bytes())
+        assert result["best"] == state["score"]
+    assert result["checkpoint"] == "averaged"
+
+
 @pytest.mark.parametrize(("language", "earlier"), [("zh", "tok:char"), ("zh-CN", "tok:13a"), ("de", "tok:13a")])
 def test_version_0_1_knew_four_languages_without_spaces_by_their_codes(tmp_path, language, earlier):
     family = family_named("translation")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.properties.families import SENTIMENT, family_named
 from tformer_cli.cli.main import main
-from tformer_cli.errors import DataError, RunError
+from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.train import evaluate, machine
 from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch
@@ -53,6 +53,17 @@ def project(trained, tmp_path, monkeypatch):
 
 def record(path) -> dict:
     return json.loads(Path(path).read_bytes())
+
+
+@pytest.mark.parametrize("setting", ["seed=7", "data.validation_share=0.4"])
+def test_validation_has_no_examples_of_training(project, trained, monkeypatch, setting):
+    monkeypatch.chdir(trained)
+    for split in ("train", "validation"):
+        with pytest.raises(ConfigError, match=f"{setting.split('=')[0]}: with another value, the {split} split has"):
+            evaluate_run(project / "run", split, [setting])
+    assert evaluate_run(project / "run", "test", [setting]).evaluation.scores
+    assert evaluate_run(project / "run", "validation", ["seed=1"]).evaluation.scores
+    assert evaluate_run(project / "run", "validation", [setting, "data.path=other.tsv"]).evaluation.scores
 
 
 def test_data_is_found_from_any_folder(project, trained):

@@ -151,6 +151,25 @@ def test_epochs_end_a_run(tmp_path, capsys):
     assert re.search(rf"length +{steps} steps, ", err)
 
 
+def test_an_epoch_of_two_networks_reads_each_example_once(tmp_path, capsys):
+    """Each network of a GAN reads micro-batches of its own, so that a step has two."""
+    config = family_named("sagan").config(tmp_path, "trainer.steps=0", "trainer.epochs=1", "trainer.minutes=0")
+    launch(config, tmp_path / "run")
+    match = re.search(r"batches +([\d,]+) an epoch", err := capsys.readouterr().err)
+    assert match is not None and int(match[1]) > 2
+    steps = -(-int(match[1]) // 2)
+    assert Checkpoints(tmp_path / "run" / "checkpoints").steps()[-1].name == f"step-{steps:08d}"
+    assert re.search(rf"length +{steps} steps, 1 epoch of", err)
+
+
+def test_batch_normalisation_is_noted_for_every_family(tmp_path):
+    for family in ("conformer", "resnet"):
+        more = ["model.convolution_norm=batch"] if family == "conformer" else []
+        task = family_named(family).task(tmp_path, "trainer.accumulate=2", *more)
+        lines = notes(task.config, Budget(100), task.model(), 1)
+        assert any("batch normalisation" in line and "trainer.accumulate=2" in line for line in lines)
+
+
 def test_the_header_says_how_long_a_run_is():
     assert length(Budget(1500), 42, 1, 0, 0.0) == "1,500 steps, 35.7 epochs of the training data"
     assert length(Budget(21), 42, 2, 0, 0.0) == "21 steps, 1 epoch of the training data"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -35,6 +36,18 @@ def test_warm_up_is_linear_to_the_peak(schedule):
     factors = rates(schedule)
     assert factors[:10] == pytest.approx([step / 10 for step in range(1, 11)])
     assert max(factors) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("steps", [10, 100, 2, 0])
+def test_a_resumed_run_has_the_warm_up_of_its_new_setting(steps):
+    before = LearningRate(OptimConfig(lr=1.0, warmup_steps=10, schedule=Schedule.constant), Budget(200))
+    for step in range(1, 6):
+        before.advance(step, 0.0)
+    after = LearningRate(OptimConfig(lr=1.0, warmup_steps=steps, schedule=Schedule.constant), Budget(200))
+    after.restore(dataclasses.asdict(before.state), Budget(200), 5, 0.0)
+    assert not after.shortened
+    rates = [after.advance(step, 0.0) for step in range(6, 121)]
+    assert rates == pytest.approx([min(1.0, step / max(steps, 1)) for step in range(6, 121)])
 
 
 def test_shapes_after_the_warm_up():

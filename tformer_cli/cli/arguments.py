@@ -24,7 +24,7 @@ PRECISION_NAME = {"trainer.precision": "--precision"}
 
 TRAINING = re.compile(
     r"(\w+_)?optim\.|augment\.|regularise\.|data\.balance"
-    r"|trainer\.(steps|epochs|minutes|accumulate|patience|ema|average|keep|evaluate_every|checkpoint_every|log_every)"
+    r"|trainer\.(steps|epochs|minutes|accumulate|patience|ema|average|keep|evaluate_\w+|checkpoint_every|log_every)"
 )
 """Beginnings of the settings that only training uses; a second phase has an optimiser such as `generator_optim`."""
 

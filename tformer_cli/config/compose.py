@@ -101,9 +101,11 @@ def override(config: Experiment, overrides: Sequence[str], *, trained: bool = Fa
     return changed
 
 
-_TRAINED = re.compile(r"(model|tokenizer|features)\..*|data\.(sample_rate|channels)")
+_TRAINED = re.compile(
+    r"(model|decoder|tokenizer|features)\..*|head\.(pooling|hidden)|data\.(sample_rate|channels|mean|std)"
+)
 """Settings that the weights of a run depend on: with other values, predictions would be wrong without an error."""
-_FREE = ("model.max_length", "tokenizer.sampling", "tokenizer.lines")
+_FREE = ("model.max_length", "decoder.max_length", "tokenizer.sampling", "tokenizer.lines")
 """Exceptions: usually no weight depends on these settings, and if one does, its shape differs, which is an error."""
 
 

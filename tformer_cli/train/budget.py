@@ -36,12 +36,12 @@ class Budget:
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, trainer: TrainerConfig, batches: int) -> Budget:
+    def of(cls, trainer: TrainerConfig, batches: float) -> Budget:
         """Return the limits of a configuration.
 
         Args:
             trainer: steps, epochs and minutes.
-            batches: micro-batches per epoch.
+            batches: micro-batches per epoch and update of a step; a step of two phases has two updates or more.
         """
         limits = [trainer.steps] if trainer.steps else []
         if trainer.epochs:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tformer_cli.config.schema import Average
 from tformer_cli.runs.checkpoint import (
     AVERAGED,
+    read_state,
     tensors_to_bytes,
     usable_files,
     write_folder,
@@ -50,9 +51,10 @@ def _write_result(trainer: Trainer) -> None:
     """Average checkpoints if the settings say so, and write `result.json`."""
     progress, best = trainer.progress, trainer.checkpoints.best()
     checkpoint = average_checkpoints(trainer) or best
+    averaged = checkpoint is not None and checkpoint.name == AVERAGED  # maybe by an earlier call of the run
     result = {
         "metric": trainer.validation.metric,
-        "best": progress.best,
+        "best": read_state(checkpoint)["score"] if checkpoint is not None and averaged else progress.best,
         "step": progress.best_step,
         "minutes": round(progress.seconds / 60, 2),
         "checkpoint": checkpoint.name if checkpoint else None,

@@ -275,7 +275,7 @@ def _header(trainer, ranks, run: Path, console) -> None:
     from tformer_cli.train.notes import length, notes
 
     task, model, machine, progress = trainer.task, trainer.model, trainer.machine, trainer.progress
-    batches, accumulate = trainer.view.num_batches, trainer.trainer.accumulate
+    batches, accumulate = trainer.view.num_batches, trainer.trainer.accumulate * len(trainer.updates)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     facts = [
         ("recipe", task.config.recipe),

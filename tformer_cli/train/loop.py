@@ -66,7 +66,8 @@ class Trainer:
         self.trainer = task.config.trainer
         self.progress = Progress()
         self.view = task.view("train")
-        self.budget = Budget.of(self.trainer, self.view.num_batches if self.trainer.epochs else 0)
+        updates = sum(phase.repeats for phase in task.phases)  # each reads micro-batches of its own
+        self.budget = Budget.of(self.trainer, self.view.num_batches / updates if self.trainer.epochs else 0)
         self.phases = [
             PhaseLearner(phase, model, getattr(self.config, phase.optim), self.budget, self.strategy)
             for phase in task.phases

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from tformer_cli.config.schema import Experiment, Schedule, TrainerConfig
+from tformer_cli.nn.convolution import FrameBatchNorm
 from tformer_cli.train.budget import Budget
 
 
@@ -100,7 +101,8 @@ def _patience(trainer: TrainerConfig, budget: Budget) -> str:
 
 def _statistics(config: Experiment, model: nn.Module, processes: int) -> str:
     """Return a note if batch normalisation computes its statistics over only a part of each batch."""
-    if not any(name.endswith("running_mean") for name, _ in model.named_buffers()):
+    has_statistics = any(name.endswith("running_mean") for name, _ in model.named_buffers())
+    if not has_statistics and not any(isinstance(module, FrameBatchNorm) for module in model.modules()):
         return ""
     parts = [f"{processes} processes"] if processes > 1 else []
     if config.trainer.accumulate > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Opened:
     """Device and precision."""
     used: Mapping[str, str]
     """SHA-256 of other runs and files that the predictions or scores depend on, by the setting that names them."""
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the data of training, see `Data.fingerprint`."""
 
     def predict(self, inputs: Iterable[Any]) -> Iterator[Prediction]:
         """Yield predictions in the order of the inputs, in the precision of the run's scores."""
@@ -126,7 +128,8 @@ def _open(
     if check is not None:
         check(tasks.build(saved))
     config = override(saved, [f"trainer.device={device}", *overrides], trained=True)
-    recorded_choices = _choices(read_state(chosen), config, overrides)
+    state = read_state(chosen)
+    recorded_choices = _choices(state, config, overrides)
     task = tasks.build(config)
     task.data.load(chosen)
     weights = read_tensors(chosen / "model.safetensors")
@@ -137,7 +140,9 @@ def _open(
     used = {name: other.sha256 for name, other in companions.items()} | dict(task.predictor.used())
     model = task.model()
     load_model_tensors(model, weights, str(chosen))
-    return Opened(config, task, model.to(machine.device).eval(), chosen, run, saved, sha256, is_best, machine, used)
+    model = model.to(machine.device).eval()
+    fingerprint = state.get("fingerprint", {})
+    return Opened(config, task, model, chosen, run, saved, sha256, is_best, machine, used, fingerprint)
 
 
 def _trained_data(saved: Experiment, checkpoint: Path) -> Data[Any, Any]:

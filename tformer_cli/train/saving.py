@@ -51,7 +51,7 @@ def restore(trainer: Trainer, folder: Path) -> None:
 def _restore_schedules(trainer: Trainer, folder: Path) -> None:
     """Continue the schedules of a checkpoint; its budget may differ from that of the trainer."""
     progress, saved = trainer.progress, from_yaml(folder / "config.yaml").trainer
-    before = Budget.of(saved, trainer.view.num_batches if saved.epochs else 0)
+    before = Budget.of(saved, trainer.view.num_batches / len(trainer.updates) if saved.epochs else 0)
     for phase in reversed(trainer.phases):  # the note of the first phase is kept
         name, saved_state = phase.phase.name, progress.schedule
         state = saved_state.get(name, {}) if name else saved_state

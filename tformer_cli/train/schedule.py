@@ -174,6 +174,8 @@ class LearningRate:
             self.state = ScheduleState(**{name: value for name, value in saved.items() if name in names})
         else:
             self.state = _without_state(self.config, before.steps, step)
+        if self.state.warm < 1:  # minutes did not end the warm-up, whose number of steps may be new
+            self.state.warmup_steps = self.config.warmup_steps
         state, budget = self.state, self.budget
         old = Budget(state.steps, state.seconds)
         if old == budget:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +11,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from tformer_cli.config.values import plain
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Picture, Sound, draw
 from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Evaluation, Scoring
 from tformer_cli.tasks.task import Task
+from tformer_cli.train.evaluate import BATCHES
 from tformer_cli.train.log import Console, Log
 from tformer_cli.train.machine import Machine
+
+EXTENT = "|decoded:"
+"""Beginning of the part of a signature that says which examples are decoded, and how."""
 
 
 class Validation:
@@ -48,10 +55,23 @@ class Validation:
         after = self.scored
         if before is None or after is None:
             return ""
-        if before[0] == after[0] and (before[1] is None or before[1] == after[1]):
+        signatures = [signature or "" for _, signature in (before, after)]
+        extents = [signature.partition(EXTENT)[2] for signature in signatures]
+        if not extents[0] or extents[0] == extents[1]:  # older versions did not record it
+            signatures = [signature.partition(EXTENT)[0] for signature in signatures]
+        if before[0] == after[0] and (before[1] is None or signatures[0] == signatures[1]):
             return ""
-        first, last = (f"{metric} ({signature})" if signature else metric for metric, signature in (before, after))
+        metrics = zip((before[0], after[0]), signatures, strict=True)
+        first, last = (f"{metric} ({signature})" if signature else metric for metric, signature in metrics)
         return f"{first} before, {last} now"
+
+    @property
+    def _extent(self) -> str:
+        """Which examples are decoded and how, a part of the signature of all scores but the loss."""
+        decode = getattr(self.task.config, "decode", None)
+        search = {name: value for name, value in plain(decode).items() if name not in BATCHES} if decode else {}
+        digest = hashlib.sha256(json.dumps(search, sort_keys=True).encode()).hexdigest()[:8]
+        return f"{EXTENT}{self.trainer.evaluate_limit or 'all'}" + (f"|decode:{digest}" if search else "")
 
     @property
     def higher_is_better(self) -> bool:
@@ -115,7 +135,8 @@ class Validation:
             self.metric = "loss"  # nothing was decoded, so that the metric of the task does not exist
         if self.metric in evaluation.scores:
             signature = evaluation.signatures.get(self.metric, "")
-            self.scored = (self.metric, re.sub(r"\|version:[^|]*$", "", signature))  # versions do not change scores
+            signature = re.sub(r"\|version:[^|]*$", "", signature)  # versions do not change scores
+            self.scored = (self.metric, signature + self._extent if self.metric != "loss" else signature)
             return evaluation.scores[self.metric]
         raise RunError(f"trainer.metric: no score {self.metric!r}", f"there are: {', '.join(evaluation.scores)}")
 
