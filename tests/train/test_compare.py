@@ -27,7 +27,7 @@ from tformer_cli.evaluators.base import Scoring
 from tformer_cli.metrics.bands import length_bands
 from tformer_cli.metrics.bootstrap import mean_of, paired_bootstrap
 from tformer_cli.train import compare, groups, machine, scored
-from tformer_cli.train.compare import compare_runs
+from tformer_cli.train.compare import _check_examples, compare_runs
 from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
@@ -367,3 +367,12 @@ def test_runs_of_language_models_have_scores_without_intervals(tmp_path, monkeyp
     comparison = compare_runs([tmp_path / "gpt"] * 2, "validation", say=lambda _: None)
     assert [entry.resampled for entry in comparison.runs] == [None, None]
     assert comparison.lower_is_better and comparison.runs[0].score == comparison.runs[1].score
+
+
+def test_utterances_that_join_other_recordings_are_not_compared():
+    """The same recordings may be joined to other utterances, which have no common rows."""
+    one = [{"recording": "a.wav + b.wav"}, {"recording": "c.wav"}]
+    _check_examples(["first", "second"], [one, [dict(row) for row in one]])
+    for other in (one[::-1], one[:1]):
+        with pytest.raises(RunError, match="second: its examples are not those of first"):
+            _check_examples(["first", "second"], [one, other])

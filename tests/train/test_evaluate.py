@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.properties.families import SENTIMENT, family_named
+from tformer_cli import load
 from tformer_cli.cli.main import main
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.train import evaluate, machine
@@ -61,6 +62,10 @@ def test_validation_has_no_examples_of_training(project, trained, monkeypatch, s
     for split in ("train", "validation"):
         with pytest.raises(ConfigError, match=f"{setting.split('=')[0]}: with another value, the {split} split has"):
             evaluate_run(project / "run", split, [setting])
+        with pytest.raises(ConfigError, match="with another value"):
+            evaluate_run(project / "run", split, [setting, "data.batch_tokens=32"])
+        with pytest.raises(ConfigError, match="with another value"):
+            load(project / "run", settings=[setting]).evaluate(split)
     assert evaluate_run(project / "run", "test", [setting]).evaluation.scores
     assert evaluate_run(project / "run", "validation", ["seed=1"]).evaluation.scores
     assert evaluate_run(project / "run", "validation", [setting, "data.path=other.tsv"]).evaluation.scores
@@ -160,3 +165,10 @@ def test_a_mistyped_test_split_is_found_before_training(tmp_path, monkeypatch, n
         config = translation.config(tmp_path, "data.source=files", f"data.path={tmp_path}", "data.test=tets")
     with pytest.raises(DataError, match="tets"):
         launch(config, tmp_path / "run", quiet=True)
+
+
+def test_a_checkpoint_has_no_other_checkpoints(project):
+    folder = project / "run" / "checkpoints" / "step-00000002"
+    assert evaluate_run(folder, checkpoint="step-00000002").evaluation.scores
+    with pytest.raises(RunError, match="step-00000002 is a checkpoint itself: leave out --checkpoint latest"):
+        evaluate_run(folder, checkpoint="latest")

@@ -160,6 +160,8 @@ def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:
         raise RunError(f"{path}: no such run folder", "give the folder that --run named; `tformer runs` lists them")
     if (path / "manifest.json").exists():
         run, chosen = (path.parent.parent if path.parent.name == "checkpoints" else path), path
+        if checkpoint not in ("", path.name):
+            raise RunError(f"{path} is a checkpoint itself", f"leave out --checkpoint {checkpoint}, or name the run")
     else:
         if not (path / CONFIG).exists():
             raise RunError(f"{path}: not a run folder (it has no {CONFIG})", "give the folder that --run named")

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from tformer_cli.errors import ConfigError, RunError
-from tformer_cli.evaluators.base import Scoring
+from tformer_cli.evaluators.base import Row, Scoring
 from tformer_cli.metrics.bootstrap import Resampled
 from tformer_cli.runs.checkpoint import read_state
 from tformer_cli.runs.folder import RESULT
@@ -124,6 +124,7 @@ def compare_runs(
     scored = [each.scored for each in contestants if each.scored is not None]
     _check_signatures(contestants, metric)
     tables = [each.rows for each in scored]
+    _check_examples([each.run for each in contestants], tables)
     resampled = (first.evaluator.compared(metric, tables) if tables[0] else None) or [None] * len(runs)
     data = first.data.split(split)
     return Comparison(
@@ -135,6 +136,19 @@ def compare_runs(
         ],
         by, scores_of_groups(first.evaluator, metric, tables, by, speaker) if by else [], _notes(scored),
     )  # fmt: skip
+
+
+def _check_examples(runs: Sequence[str | Path], tables: Sequence[Sequence[Row]]) -> None:
+    """Refuse runs whose predictions are not of the same examples in the same order.
+
+    Raises:
+        RunError: for example, if recordings are joined to other utterances.
+    """
+    examples = [[row.get("recording") for row in rows] for rows in tables]  # None: in the order of the data
+    for run, others in zip(runs, examples, strict=True):
+        if others != examples[0]:
+            cause = f"{run}: its examples are not those of {runs[0]}, in the same order"
+            raise RunError(cause, "give all runs the same settings of data, such as data.join_low=1 data.join_high=1")
 
 
 def _checked(

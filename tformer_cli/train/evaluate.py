@@ -18,7 +18,7 @@ from tformer_cli.config.values import differences, plain
 from tformer_cli.data.core.table_files import encoded_rows
 from tformer_cli.decode.workers import Stopwatch
 from tformer_cli.draw import draw, png
-from tformer_cli.errors import ConfigError, RunError
+from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Evaluation, Scoring
 from tformer_cli.runs.folder import processor
 from tformer_cli.runs.writing import replace_file, write_remedy
@@ -29,8 +29,6 @@ BATCHES = ("batch", "workers")
 """Settings of `decode` that affect the speed and not the scores."""
 UNSCORED = ("trainer.device", "trainer.threads", "data.cache", "data.workers", *(f"decode.{name}" for name in BATCHES))
 """Settings that do not affect scores."""
-DIVIDING = {"seed", "data.validation_share", "data.stratified"}
-"""Settings that decide which examples of the training data are held out for validation."""
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -104,7 +102,6 @@ def evaluate_opened(opened: Opened, split: str, *, predictions: bool = False) ->
         RunError: if the loss is not finite.
         ConfigError: if settings draw other examples for validation than those of training.
     """
-    _check_division(opened, split)
     stopwatch = Stopwatch()
     evaluation = opened.evaluate(split, Scoring(predictions=predictions), stopwatch)
     seconds = stopwatch.seconds
@@ -147,21 +144,6 @@ def evaluate_opened(opened: Opened, split: str, *, predictions: bool = False) ->
         unsaved += f": {write_remedy(error)}" if failed else ""
         return Report(evaluation, None, [], unsaved, failed, seconds, machine)
     return Report(evaluation, path, list(pictures.values()), seconds=seconds, machine=machine)
-
-
-def _check_division(opened: Opened, split: str) -> None:
-    """Refuse settings with which validation holds examples that the run was trained on.
-
-    Raises:
-        ConfigError: if the data are those of training, and are divided in another way.
-    """
-    names = {line.partition(":")[0] for line in changed_settings(opened)}
-    changed = {name for name in names if name == "seed" or name.startswith("data.")}
-    recorded = opened.fingerprint.get(f"data.{split}")
-    if not recorded or not changed or changed - DIVIDING or opened.task.data.split(split).hash == recorded:
-        return
-    cause = f"{min(changed)}: with another value, the {split} split has other examples than in training"
-    raise ConfigError(cause, "leave this setting out, or evaluate the test split")
 
 
 def changed_settings(opened: Opened) -> list[str]:

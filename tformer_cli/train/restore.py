@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tformer_cli.config.schema import Experiment
+from tformer_cli.config.values import differences
 from tformer_cli.data.core.dataset import Data
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.errors import ConfigError, DataError, RunError
@@ -20,6 +21,11 @@ from tformer_cli.predictors.base import Companion, Prediction
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.log import Console
 from tformer_cli.train.machine import Machine
+
+DIVIDING = {"seed", "data.validation_share", "data.stratified"}
+"""Settings that decide which examples of the training data are held out for validation."""
+NAMING = {f"data.{name}" for name in ("source", "path", "name", "train", "validation", "only")}
+"""Settings with which a run reads other data than in training."""
 
 
 @dataclass
@@ -56,9 +62,27 @@ class Opened:
             yield prediction
 
     def evaluate(self, split: str, scoring: Scoring, share: Share = unshared) -> Evaluation:
-        """Score a split in the precision of the run's validation, so that its scores can be compared."""
+        """Score a split in the precision of the run's validation, so that its scores can be compared.
+
+        Raises:
+            ConfigError: if settings draw other examples for validation than those of training.
+        """
+        self._check_division(split)
         with torch.inference_mode(), self.machine.autocast():
             return self.task.evaluator.evaluate(self.model, self.task.data.view(split), scoring, share)
+
+    def _check_division(self, split: str) -> None:
+        """Refuse settings with which validation holds examples that the run was trained on.
+
+        Raises:
+            ConfigError: if the data are those of training, and are divided in another way.
+        """
+        changed = {line.partition(":")[0] for line in differences(self.saved, self.config)}
+        recorded, dividing = self.fingerprint.get(f"data.{split}"), changed & DIVIDING
+        if not recorded or not dividing or changed & NAMING or self.task.data.split(split).hash == recorded:
+            return
+        cause = f"{min(dividing)}: with another value, the {split} split has other examples than in training"
+        raise ConfigError(cause, "leave this setting out, or evaluate the test split")
 
 
 def open_run(
