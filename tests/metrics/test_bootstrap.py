@@ -134,7 +134,7 @@ def test_scores_of_some_labels(metric):
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_few_examples_make_no_difference_significant(size):
-    """Of the 2^n ways to exchange the outputs of n examples, two have a difference as large as the largest."""
+    """There are 2^n ways to exchange the outputs of n examples, and two of them have the largest difference."""
     worst, best = mean_of(np.zeros(size)), mean_of(np.ones(size))
     _, result = paired_bootstrap([worst, best], size)
     assert result.p_value == 2.0 ** (1 - size)

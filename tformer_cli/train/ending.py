@@ -51,10 +51,10 @@ def _write_result(trainer: Trainer) -> None:
     """Average checkpoints if the settings say so, and write `result.json`."""
     progress, best = trainer.progress, trainer.checkpoints.best()
     checkpoint = average_checkpoints(trainer) or best
-    averaged = checkpoint is not None and checkpoint.name == AVERAGED  # maybe by an earlier call of the run
+    average = checkpoint if checkpoint is not None and checkpoint.name == AVERAGED else None  # maybe of an earlier call
     result = {
         "metric": trainer.validation.metric,
-        "best": read_state(checkpoint)["score"] if checkpoint is not None and averaged else progress.best,
+        "best": read_state(average)["score"] if average else progress.best,
         "step": progress.best_step,
         "minutes": round(progress.seconds / 60, 2),
         "checkpoint": checkpoint.name if checkpoint else None,

@@ -67,7 +67,7 @@ class Validation:
 
     @property
     def _extent(self) -> str:
-        """Which examples are decoded and how, a part of the signature of all scores but the loss."""
+        """Return which examples are decoded and how; the signatures of all scores but the loss contain it."""
         decode = getattr(self.task.config, "decode", None)
         search = {name: value for name, value in plain(decode).items() if name not in BATCHES} if decode else {}
         digest = hashlib.sha256(json.dumps(search, sort_keys=True).encode()).hexdigest()[:8]

@@ -301,9 +301,8 @@ def _csv_rows(
     spaced, line = f"{delimiter} " in head, 1 + skipped
     try:
         for first_line in csv_lines:
-            options: dict[str, Any] = {"delimiter": delimiter, "strict": True}
-            skips = spaced or '"' in first_line
-            reader = csv.reader(itertools.chain([first_line], csv_lines), skipinitialspace=skips, **options)
+            row_lines, skips = itertools.chain([first_line], csv_lines), spaced or '"' in first_line
+            reader = csv.reader(row_lines, delimiter=delimiter, strict=True, skipinitialspace=skips)
             yield line, next(reader)
             line += reader.line_num
     except csv.Error as error:
