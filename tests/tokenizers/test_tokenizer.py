@@ -19,7 +19,7 @@ import sentencepiece
 from tformer_cli.config.schema import TokenizerConfig, TokenizerKind
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.tokenizers.tokenizer import Tokenizer
-from tformer_cli.tokenizers.training import VocabularySizeError
+from tformer_cli.tokenizers.training import VocabularySizeError, drawn_lines
 
 
 def words(syllables: str, seed: int) -> list[str]:
@@ -81,11 +81,17 @@ def test_special_pieces_have_names() -> None:
     assert train().pieces([0, 1, 2, 3]) == ["<pad>", "<unk>", "<s>", "</s>"]
 
 
+def hashes() -> list[str]:
+    few_lines = TokenizerConfig(vocab_size=80, lines=150)
+    drawn = [Tokenizer.train(TEXTS, few_lines, seed).hash for seed in (1, 2)]
+    return [train(joint=False, vocab_size=60).hash, train(kind=TokenizerKind.bpe).hash, *drawn]
+
+
 def test_same_text_same_bytes_in_another_process() -> None:
     code = """
 import sys
 from tests_tokenizer import *
-print(train(joint=False, vocab_size=60).hash, train(kind=TokenizerKind.bpe).hash)
+print(*hashes())
 """
     here = Path(__file__)
     loader = f"""
@@ -99,7 +105,8 @@ spec.loader.exec_module(module)
         [sys.executable, "-c", loader + code], capture_output=True, text=True, env=environment, check=True
     )
     assert run.stderr == ""
-    assert run.stdout.split() == [train(joint=False, vocab_size=60).hash, train(kind=TokenizerKind.bpe).hash]
+    assert run.stdout.split() == hashes()
+    assert len(set(hashes())) == 4
 
 
 def test_hash_depends_on_content_and_settings() -> None:
@@ -315,6 +322,24 @@ def test_characters_without_room_for_what_is_no_character_are_refused_by_name(se
 def test_a_seed_of_many_bits_trains_a_tokenizer():
     config = TokenizerConfig(vocab_size=80)
     assert Tokenizer.train(TEXTS, config, 2**63 - 1).vocab_size == 80
+
+
+# --- lines ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 5, 6])
+def test_a_text_with_few_lines_is_read_completely(count: int) -> None:
+    texts = [f"line {number}" for number in range(count)]
+    assert list(drawn_lines(iter(texts), 6, seed=1)) == texts
+
+
+def test_drawn_lines_are_in_order_and_all_equally_likely() -> None:
+    counts = Counter()
+    for seed in range(3000):
+        drawn = list(drawn_lines(iter("abcdefgh"), 3, seed))
+        assert drawn == sorted(set(drawn)) and len(drawn) == 3
+        counts.update(drawn)
+    assert all(abs(counts[letter] - 3000 * 3 / 8) < 5 * (3000 * 3 / 8 * 5 / 8) ** 0.5 for letter in "abcdefgh")
 
 
 # --- sampling -----------------------------------------------------------------------------------------------

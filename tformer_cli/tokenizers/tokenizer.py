@@ -69,14 +69,14 @@ class Tokenizer:
     def train(cls, texts: Mapping[str, Iterable[str]], config: TokenizerConfig, seed: int = 1) -> Tokenizer:
         """Train on the lines of `texts`, or on `config.lines` randomly drawn ones if there are more.
 
-        Training runs in one thread, and the draw depends only on the number of lines, so that the same text and
-        settings result in the same bytes. Only the drawn lines are held in memory, and long ones are divided at a
-        space. For `kind: char`, `vocab_size` is a maximum. `lossless` implies `byte_fallback`.
+        Training runs in one thread, and the draw depends only on the seed and the number of lines, so that the same
+        text and settings result in the same bytes. Only the drawn lines are held in memory, and long ones are divided
+        at a space. For `kind: char`, `vocab_size` is a maximum. `lossless` implies `byte_fallback`.
 
         Args:
             texts: lines by language.
             config: kind and size; `path` is ignored.
-            seed: seed of SentencePiece's generator.
+            seed: seed of the draw.
 
         Raises:
             ConfigError: if the vocabulary is too large or too small for the text, or a user symbol is not allowed.

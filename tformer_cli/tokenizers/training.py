@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -68,7 +70,7 @@ def train(lines: Iterator[str], config: TokenizerConfig, seed: int, where: str =
     Args:
         lines: lines of `training_lines`.
         config: kind and size.
-        seed: seed of SentencePiece's generator.
+        seed: seed of the draw of lines, if there are more than `config.lines`.
         where: addition to messages that names the text, such as " for de".
 
     Raises:
@@ -83,17 +85,16 @@ def train(lines: Iterator[str], config: TokenizerConfig, seed: int, where: str =
         "remove_extra_whitespaces": False,
     }
     writer = io.BytesIO()
-    sentencepiece.set_random_generator_seed(seed % 2**32)  # it accepts 32 bits
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_counting(lines, characters),
+            sentence_iterator=_counting(drawn_lines(lines, config.lines, seed), characters),
             model_writer=writer,
             model_type=config.kind.name,
             vocab_size=config.vocab_size,
             character_coverage=config.character_coverage,
             byte_fallback=config.byte_fallback or config.lossless,
             user_defined_symbols=list(config.user_symbols),
-            input_sentence_size=config.lines,
+            input_sentence_size=config.lines,  # all: its own draw differs between processes, whatever its seed
             shuffle_input_sentence=True,
             hard_vocab_limit=config.kind.name != "char",
             pad_id=PAD_ID,
@@ -108,6 +109,20 @@ def train(lines: Iterator[str], config: TokenizerConfig, seed: int, where: str =
     except RuntimeError as error:
         raise _training_error(str(error), config, where, len(characters)) from error
     return writer.getvalue()
+
+
+def drawn_lines(lines: Iterator[str], count: int, seed: int) -> Iterator[str]:
+    """Yield `count` randomly drawn lines in their order, or all if there are not more (Vitter 1985, algorithm R).
+
+    All lines are equally likely, and only `count` are kept in memory.
+    """
+    drawn = list(enumerate(itertools.islice(lines, count)))
+    generator = random.Random(seed)
+    for number, line in enumerate(lines, count):
+        place = generator.randrange(number + 1)
+        if place < count:
+            drawn[place] = number, line
+    yield from (line for _, line in sorted(drawn))
 
 
 def _counting(lines: Iterator[str], characters: set[str]) -> Iterator[str]:
