@@ -158,7 +158,7 @@ def collect(
     failures: dict[str, dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return the record of each program for the results."""
-    ours = {p.name: runs[p.name] for p in item.programs if p.environment == "ours"}
+    ours = {p.name: runs[p.name] for p in item.programs if p.script == "ours.py"}
     first = next(iter(ours.values()), [])
     reference = next((i for i, p in enumerate(item.programs) if p.script.endswith("hf_decode.py")), None)
     entries = []
@@ -172,7 +172,7 @@ def collect(
         if program_runs:
             entry |= {"runs": program_runs, "summary": tables.summary(program_runs)}
             compared = ours.get(program.against, first)
-            if compared and program.environment != "ours":
+            if compared and program.script != "ours.py":
                 entry["ratio"] = tables.ratios(compared, program_runs)
                 entry["against"] = program.against
             if item.job["kind"] == "decode" and reference is not None and program.environment != "joeynmt":

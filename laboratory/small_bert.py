@@ -1,8 +1,13 @@
 """Small BERTs that are pre-trained on film reviews, and fine-tuned on pairs of sentences."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from laboratory.experiment import Training, seeded
+from tformer_cli.evaluators.base import Row
+from tformer_cli.metrics.labels import number_scores
 
 PRETRAIN, PAIRS = "bert/files", "text/sick"
 """Recipes: masked language models; how related two sentences are, from 1 to 5 (SICK)."""
@@ -25,6 +30,7 @@ SICK = (
     "data.path={data}/sick", "data.batch_tokens=1024", "optim.lr=0.002", "optim.warmup_steps=50",
     f"trainer.steps={TUNING}", "trainer.evaluate_every=250", "trainer.checkpoint_every=250", "trainer.samples=0",
 )  # fmt: skip
+WORDS = "no model: share of common words"
 QUICK = ("trainer.steps=20", "data.batch_tokens=512", "optim.warmup_steps=5", "trainer.evaluate_every=0")
 TINY = ("trainer.steps=2",)
 
@@ -45,3 +51,10 @@ def trainings(arms: Mapping[str, tuple[str, ...]], steps: int, *, untrained: boo
     tuned = [Training(name, PAIRS, SICK, start=f"{name}-base") for name in arms]
     tuned += [Training("random", PAIRS, (*SICK, shared, *SHAPE))] if untrained else []
     return [Training("vocabulary", PRETRAIN, (*REVIEWS, "trainer.steps=1")), *seeded([*bases, *tuned], (1, 2, 3))]
+
+
+def common_words(rows: Sequence[Row]) -> dict[str, float]:
+    """Score a prediction without a model: the number of common words of both sentences over that of all their words."""
+    pairs = [[set(re.findall(r"\w+", row[side].lower())) for side in ("sentence_A", "sentence_B")] for row in rows]
+    overlaps = np.array([len(first & second) / max(1, len(first | second)) for first, second in pairs])
+    return number_scores(np.array([float(row["reference"]) for row in rows]), overlaps)

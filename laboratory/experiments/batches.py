@@ -36,7 +36,8 @@ EXPERIMENT = Experiment(
     title="Batch size and learning rate of a Transformer and of a recurrent model",
     claim="Transformers want large batches and careful settings; recurrent models are less sensitive",
     source="Popel and Bojar 2018, sections 4.5 and 4.6, on Transformers; talks on recurrent models",
-    budget="40,000 examples, once, in as many steps as the batch needs; about a million parameters, one seed",
+    budget="40,000 examples, once, in as many steps as the batch needs; about a million parameters, one seed, and "
+    "a warm-up of 20 steps",
     trainings=[
         Training(
             f"{model}-{size}-{rate}",

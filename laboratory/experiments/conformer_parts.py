@@ -11,7 +11,7 @@ from tformer_cli.figures.distance import distances
 from tformer_cli.nn.feedforward import TrainedSwish
 
 FEW = ("data.size=500",)
-"""A quarter of the recordings, so that they are read a dozen times; overfitting needs that."""
+"""A quarter of the recordings, so that they are read sixteen times; overfitting needs repetition."""
 COMPLETE, NO_CONVOLUTION, BETA = "Conformer", "no-convolution", "swish-beta"
 ARMS = {
     COMPLETE: (),

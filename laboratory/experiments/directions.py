@@ -37,7 +37,8 @@ EXPERIMENT = Experiment(
     title="Both directions, or left to right",
     claim="a bidirectional encoder understands better than a left-to-right one",
     source="Devlin et al. 2019, section 5.1; Radford et al. 2018; talks on BERT",
-    budget=f"the same size; {STEPS:,} steps of 2,048 tokens of Wikipedia, of which BERT predicts 25 % and GPT all; "
+    budget=f"the same size; {STEPS:,} steps of 2,048 tokens of Wikipedia, of which BERT predicts 25 % (at a "
+    "learning rate of 0.006) and GPT all (0.004); "
     f"{TUNING} steps of tagging",
     corpus=CORPUS,
     data=DATA,

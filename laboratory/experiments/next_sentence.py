@@ -1,8 +1,8 @@
 """Fine-tuned scores of BERT with and without next-sentence prediction."""
 
 from laboratory.experiment import Cell, Experiment, Outcome, Table
-from laboratory.runs import Runs, bars
-from laboratory.small_bert import DATA, FILE, QUICK, TINY, TUNING, trainings
+from laboratory.runs import Runs, Spread, bars
+from laboratory.small_bert import DATA, FILE, QUICK, TINY, TUNING, WORDS, common_words, trainings
 
 NAMES = {"random": "random weights", "masked": "masked tokens", "next": "masked tokens, next sentence"}
 STEPS = 1200
@@ -17,8 +17,10 @@ def measure(runs: Runs) -> Outcome:
         right: list[Cell] = [runs.spread(f"{name}-base", score, "validation").text(1) for score in scores]
         right += [None] * (2 - len(right))
         rows.append([shown, spearman[name].text(3), runs.spread(name, "pearson").text(3), *right])
+    words = common_words(runs.predictions(runs.groups["next"][0]))
+    rows.append([WORDS, f"{words['spearman']:.3f}", f"{words['pearson']:.3f}", None, None])
     header = ("pre-training", "Spearman", "Pearson", "masked tokens, %", "next sentences, %")
-    named = {NAMES[name]: spread for name, spread in spearman.items()}
+    named = {NAMES[name]: spread for name, spread in spearman.items()} | {WORDS: Spread([words["spearman"]])}
     picture = bars(named, "Relatedness of sentences by pre-training", "Spearman correlation")
     return Outcome([Table(header, rows)], picture)
 

@@ -1,8 +1,8 @@
 """Fine-tuned scores of BERT with and without segment embeddings, on pairs of sentences."""
 
 from laboratory.experiment import Experiment, Outcome, Table
-from laboratory.runs import Runs, bars
-from laboratory.small_bert import DATA, FILE, QUICK, TINY, TUNING, trainings
+from laboratory.runs import Runs, Spread, bars
+from laboratory.small_bert import DATA, FILE, QUICK, TINY, TUNING, WORDS, common_words, trainings
 
 NAMES = {"segments": "with segments", "none": "without"}
 STEPS = 1200
@@ -16,7 +16,9 @@ def measure(runs: Runs) -> Outcome:
          *(runs.spread(f"{name}-base", f"{task}_accuracy", "validation").text() for task in ("mlm", "nsp")))
         for name, shown in NAMES.items()
     ]  # fmt: skip
-    named = {NAMES[name]: spread for name, spread in spearman.items()}
+    words = common_words(runs.predictions(runs.groups["segments"][0]))
+    rows.append((WORDS, f"{words['spearman']:.3f}", f"{words['pearson']:.3f}", None, None))
+    named = {NAMES[name]: spread for name, spread in spearman.items()} | {WORDS: Spread([words["spearman"]])}
     picture = bars(named, "Relatedness of sentences", "Spearman correlation")
     return Outcome([Table(("BERT", "Spearman", "Pearson", "masked tokens, %", "next sentences, %"), rows)], picture)
 

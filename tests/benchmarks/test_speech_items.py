@@ -203,6 +203,18 @@ def test_tformer_is_given_the_same_shape(job):
     assert config.features.normalise.name == "utterance"
 
 
+def test_a_plain_loop_in_the_environment_of_tformer_is_compared_with_it():
+    item = next(item for item in items.all_items() if item.name == "train-recurrent")
+    assert {program.environment for program in item.programs} == {"ours"}
+    runs = {
+        program.name: [{"rate": float(place), "gemm_gflops": [1.0], "busy_percent_before": None}]
+        for place, program in enumerate(item.programs, 1)
+    }
+    first, *others = run.collect(item, item.programs, runs, {}, {})
+    assert "ratio" not in first
+    assert [entry["ratio"]["of_medians"] for entry in others] == [1 / place for place in range(2, len(runs) + 1)]
+
+
 def test_each_precision_is_compared_with_the_same(job):
     runs = {
         program.name: [{"rate": float(place), "gemm_gflops": [1.0], "busy_percent_before": None}]
