@@ -17,9 +17,9 @@ CERTAIN = ["model.dropout=0", "model.attention_dropout=0", "model.ffn_dropout=0"
 NSP = ["bert.nsp=true", "data.source=files", "data.documents=blank", "model.max_length=24", "tokenizer.vocab_size=40"]
 
 
-def prepared(name: str, folder: Path, *more: str):
+def prepared(name: str, folder: Path, *more: str, smoothing: float = SMOOTHING):
     """The task, and a model whose scores are far from even."""
-    config = FAMILY[name].config(folder, *CERTAIN, f"optim.label_smoothing={SMOOTHING}", *more)
+    config = FAMILY[name].config(folder, *CERTAIN, f"optim.label_smoothing={smoothing}", *more)
     task = tasks.build(config)
     task.prepare(folder)
     torch.manual_seed(0)
@@ -88,7 +88,7 @@ def test_pairs(tmp_path):
 
 def test_numbers(tmp_path):
     path = table(tmp_path, "text\tlabel", [(text, len(text) / 10) for text, _ in rows_of_sentiment()])
-    task, model = prepared("text classification", tmp_path, path, "data.target=number")
+    task, model = prepared("text classification", tmp_path, path, "data.target=number", smoothing=0)
     labels, scores = labels_and_scores(task, model)
     check(task, model, lambda _: functional.mse_loss(scores[:, 0], torch.tensor(list(map(float, labels)))))
 
@@ -102,8 +102,14 @@ def test_several_labels(tmp_path):
     used = [name for name in names if any(name in label.split(",") for label in labels)]
     assert len(used) > 2
     targets = torch.tensor([[float(name in label.split(",")) for name in used] for label in labels])
-    each = functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
-    check(task, model, lambda _: each.sum(1).mean())
+
+    def plain(smoothing: float) -> torch.Tensor:
+        """A label is present or absent, each with at least half of `smoothing`."""
+        smoothed = torch.stack((targets, 1 - targets), -1) * (1 - smoothing) + smoothing / 2
+        log_probabilities = torch.stack((functional.logsigmoid(scores), functional.logsigmoid(-scores)), -1)
+        return -(smoothed * log_probabilities).sum((1, 2)).mean()
+
+    check(task, model, plain)
 
 
 def test_tags(tmp_path):
@@ -121,7 +127,7 @@ def test_tags(tmp_path):
 
 
 def test_answers(tmp_path):
-    task, model = prepared("question answering", tmp_path)
+    task, model = prepared("question answering", tmp_path, smoothing=0)
     each = []
     for batch in epoch(task):
         scores = model(batch.tokens, batch.lengths, batch.segments, batch.allowed)
@@ -144,9 +150,13 @@ def test_hidden_tokens(nsp, tmp_path):
         if nsp:  # once for each hidden token, so that both losses are means over the same count
             follows.append(functional.cross_entropy(model.follows(hidden)[batch.rows], batch.follows[batch.rows]))
             follows[-1] = follows[-1] * len(batch.rows)
-    mean = functional.cross_entropy(torch.cat(scores), torch.cat(targets))
-    mean = mean + sum(follows) / len(torch.cat(targets))
-    check(task, model, lambda _: mean)
+    next_sentence = sum(follows) / len(torch.cat(targets))  # is not smoothed
+
+    def plain(smoothing: float) -> torch.Tensor:
+        hidden = functional.cross_entropy(torch.cat(scores), torch.cat(targets), label_smoothing=smoothing)
+        return hidden + next_sentence
+
+    check(task, model, plain)
 
 
 def test_next_tokens(tmp_path):

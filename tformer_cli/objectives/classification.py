@@ -9,7 +9,7 @@ w is the weight of a label, by default 1. a_i is the share of the first image in
 and z_i (mixup, Zhang et al. 2018; CutMix, Yun et al. 2019). s is the logistic function.
 
 Label smoothing (Szegedy et al. 2016, section 7) mixes the target distribution of one label with the uniform one in
-training.
+training. Of several labels, it mixes each y_ic with 1/2.
 
 Shapes: B batch, C labels.
 """
@@ -79,7 +79,9 @@ class TextClassification(Objective[Any, Any]):
         elif labels.target is Target.number:
             total = (outputs[:, 0] - targets).square().sum()
         else:
-            total = functional.binary_cross_entropy_with_logits(outputs, targets, reduction="sum")
+            smoothing = self.smoothing(model)
+            smoothed = targets * (1 - smoothing) + smoothing / 2
+            total = functional.binary_cross_entropy_with_logits(outputs, smoothed, reduction="sum")
         return Loss(total, torch.tensor(len(outputs), device=outputs.device))
 
 

@@ -8,6 +8,9 @@ The second term is present only with next-sentence prediction. The paper adds th
 the mean of the second over sequences. Here a sequence's next-sentence loss is weighted by its number of masked tokens.
 Both terms then have one count, so that a step does not depend on the division into micro-batches and ranks.
 
+Label smoothing (Szegedy et al. 2016, section 7) mixes the target distribution of a masked token with the uniform one in
+training. Next-sentence prediction is not smoothed.
+
 Shapes: B sequences, T tokens, D model width, N masked tokens of a batch.
 """
 
@@ -37,12 +40,13 @@ class MaskedTokens(Objective[MaskedLanguageModel, MaskedBatch]):
     Args:
         data: sequences of text; `example` masks them as they are loaded.
         config: how many tokens are masked, and by what.
+        label_smoothing: label smoothing of the masked tokens in training.
     """
 
     data: MaskedText
 
-    def __init__(self, data: MaskedText, config: MaskingConfig) -> None:
-        super().__init__(data)
+    def __init__(self, data: MaskedText, config: MaskingConfig, label_smoothing: float = 0.0) -> None:
+        super().__init__(data, label_smoothing)
         self.config = config
         data.example = self.example
 
@@ -70,7 +74,9 @@ class MaskedTokens(Objective[MaskedLanguageModel, MaskedBatch]):
         """Return the loss, and in evaluation the numbers of correct predictions too."""
         masked, hidden = outputs
         weight, bias = model.output_layer()
-        total, log_likelihood = head_cross_entropy(masked, weight, batch.targets, bias=bias)
+        total, log_likelihood = head_cross_entropy(
+            masked, weight, batch.targets, bias=bias, label_smoothing=self.smoothing(model)
+        )
         count = torch.tensor(len(batch.targets), device=hidden.device)
         parts = {"mlm_loss": -log_likelihood}
         if not model.training:

@@ -16,7 +16,7 @@ from tformer_cli.tasks.task import Phase, Task
 def build(config: MaskedLanguageModelExperiment) -> Task:
     """Return the task of pre-training an encoder on masked tokens."""
     data = MaskedText(config)
-    objective = MaskedTokens(data, config.bert)
+    objective = MaskedTokens(data, config.bert, config.optim.label_smoothing)
     predictor = MaskedTokensPredictor(data)
     return Task(
         config,

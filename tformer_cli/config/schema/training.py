@@ -34,7 +34,7 @@ class OptimConfig:
     weight_decay: float = setting(0.0, "decoupled weight decay; not for biases, normalisations and embeddings", low=0)
     clip_norm: float = setting(1.0, "maximum global norm of the gradient; 0: no clipping", low=0)
     label_smoothing: float = setting(
-        0.0, "share of the target probability that is spread over the vocabulary", low=0, high=0.99
+        0.0, "share of the target probability that is spread over all tokens or labels", low=0, high=0.99
     )
 
 
