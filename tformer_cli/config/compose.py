@@ -97,7 +97,7 @@ def override(config: Experiment, overrides: Sequence[str], *, trained: bool = Fa
     if trained:
         _refuse_retraining(flatten(config), flatten(changed))
     require(changed)
-    check_together(changed)
+    check_together(changed, training=not trained)
     return changed
 
 
@@ -174,7 +174,7 @@ def from_yaml(path: Path) -> Experiment:
     tree = _merge(values.nest({key: value for key, value in before.items() if value is not None}), file_values)
     config = values.build(tree, schema)
     require(config)
-    check_together(config)
+    check_together(config, training=False)
     return config
 
 

@@ -136,14 +136,20 @@ def require(config: Experiment) -> None:
         raise ConfigError(f"{listed} must be given", f"add {remedy}")
 
 
-def check_together(config: Any) -> None:
+def check_together(config: Any, *, training: bool = True) -> None:
     """Refuse invalid combinations of settings: first within each group of settings, then across groups.
+
+    Args:
+        config: the settings.
+        training: whether to refuse settings that training would not follow, too: those of a run that exists may have
+            been accepted by an earlier version.
 
     Raises:
         ConfigError: naming the setting and a valid value.
     """
     for item in dataclasses.fields(config):
         if is_dataclass(node := getattr(config, item.name)):
-            check_together(node)
-    if hasattr(config, "check"):
-        config.check()
+            check_together(node, training=training)
+    for name in ("check", "check_training") if training else ("check",):
+        if hasattr(config, name):
+            getattr(config, name)()

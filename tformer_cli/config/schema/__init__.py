@@ -4,7 +4,9 @@ A recipe composes option groups of `conf/` into one `Experiment`. Each task has 
 `tformer_cli.tasks.settings`, which fixes the types of its nodes; the settings of a model family are in its package in
 `tformer_cli.models`. Enumerations are written in a config by their names (`norm: pre`). The range of a setting is in
 the metadata of its field. Invalid combinations of settings are refused by the method `check` of the dataclass that
-contains them; `tformer_cli.config.compose` calls each of these methods.
+contains them. Its method `check_training` refuses settings that training would not follow, such as a setting that has
+no effect with the others. `tformer_cli.config.compose` calls each of these methods, but for the settings of a trained
+run only `check`: a run can be used although an earlier version accepted such a setting.
 """
 
 # pyright: reportIncompatibleVariableOverride=false
@@ -54,7 +56,7 @@ from tformer_cli.config.schema.model import (
     TransformerDecoderConfig,
 )
 from tformer_cli.config.schema.recurrent import Cell, RecurrentConfig
-from tformer_cli.config.schema.settings import REQUIRED, Names, setting
+from tformer_cli.config.schema.settings import REQUIRED, Names, check_replaced, setting
 from tformer_cli.config.schema.speech import (
     Case,
     Decoding,
@@ -109,8 +111,19 @@ from tformer_cli.config.schema.training import (
 )
 from tformer_cli.errors import ConfigError
 
-RANDOM = ("dropout", "attention_dropout", "ffn_dropout", "stochastic_depth")
-"""Settings of a model or head that make its outputs random in training."""
+DROPOUT = ("dropout", "attention_dropout", "ffn_dropout")
+"""Settings of a model or head that make its outputs random in training; so does `stochastic_depth`."""
+DEPTHS = ("depth", "encoder_depth", "decoder_depth")
+"""Settings of a model with the number of blocks of a stack."""
+
+
+def is_random(node: object) -> bool:
+    """Return whether settings of a model or head make its outputs random in training.
+
+    Stochastic depth never skips the first block of a stack.
+    """
+    skips = getattr(node, "stochastic_depth", 0) and any(getattr(node, name, 0) > 1 for name in DEPTHS)
+    return bool(skips) or any(getattr(node, name, 0) for name in DROPOUT)
 
 
 @dataclass
@@ -128,11 +141,25 @@ class Experiment:
         model: ModelConfig = field(init=False)
 
     def check(self) -> None:
-        """Refuse settings of consistency without effect; `objectives.regularisers` refuses disagreement without it.
+        """Refuse invalid combinations of settings; a subclass adds those of its task.
 
         Raises:
             ConfigError: naming the setting and a valid value.
         """
+
+    def check_training(self) -> None:
+        """Refuse label smoothing and settings of consistency that have no effect.
+
+        `objectives.regularisers` refuses disagreement that has no effect.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        for item in fields(self):
+            optim = getattr(self, item.name)
+            if isinstance(optim, OptimConfig) and optim.label_smoothing and (reason := self.unsmoothed()):
+                cause = f"{item.name}.label_smoothing: it has no effect, as {reason}"
+                raise ConfigError(cause, f"{item.name}.label_smoothing=0")
         node = next(item for item in fields(self) if item.name == "regularise")
         usual: int = node.default_factory().consistency_warmup  # pyright: ignore[reportCallIssue]  # not MISSING
         if not self.regularise.consistency and self.regularise.consistency_warmup != usual:
@@ -144,11 +171,13 @@ class Experiment:
                 cause, "model.dropout=0.1" if hasattr(self.model, "dropout") else "regularise.consistency=0"
             )
 
+    def unsmoothed(self) -> str:
+        """Return the reason why label smoothing has no effect; empty: it has an effect."""
+        return ""
+
     def passes_differ(self) -> bool:
         """Return whether two passes of the model over one batch differ in training: whether there is dropout."""
-        nodes = [node for item in fields(self) if is_dataclass(node := getattr(self, item.name))]
-        rates = [getattr(node, item.name) for node in nodes for item in fields(node) if item.name in RANDOM]
-        return any(rates)
+        return any(is_random(getattr(self, item.name)) for item in fields(self))
 
 
 @dataclass

@@ -6,6 +6,8 @@ from dataclasses import field
 from enum import Enum
 from typing import Any
 
+from tformer_cli.errors import ConfigError
+
 REQUIRED = "???"  # OmegaConf's mark of a value that must be given
 
 
@@ -34,6 +36,22 @@ def setting(
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def check_replaced(node: str, mask: float, random: float) -> None:
+    """Refuse shares of masked and of randomly replaced tokens or patches that are more than 1 together.
+
+    Args:
+        node: name of the group of settings that has both.
+        mask: share replaced by a mask.
+        random: share replaced by another token or patch.
+
+    Raises:
+        ConfigError: naming a valid value.
+    """
+    if mask + random > 1:
+        cause = f"{node}.random: {random:g} and {node}.mask {mask:g} are more than 1 together"
+        raise ConfigError(cause, f"{node}.random={round(1 - mask, 6):g}")
 
 
 class Names(Enum):

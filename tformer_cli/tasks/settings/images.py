@@ -21,6 +21,8 @@ from tformer_cli.config.schema import (
     Pooling,
     TextExperiment,
     TransformerDecoderConfig,
+    check_replaced,
+    is_random,
     setting,
 )
 from tformer_cli.errors import ConfigError
@@ -49,6 +51,18 @@ class ImageClassificationExperiment(ImageExperiment):
             if hasattr(self.model, "class_token"):
                 cause = "head.pooling: cls needs the [class] token, and model.class_token is false"
             raise ConfigError(cause, "head.pooling=mean")
+
+    def check_training(self) -> None:
+        """Refuse consistency if the head alone is trained and has no dropout: a frozen encoder computes without it.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        super().check_training()
+        if self.regularise.consistency and self.head.frozen and not is_random(self.head):
+            cause = "regularise.consistency: two passes over a batch are equal"
+            cause += ", as a frozen encoder has no dropout and head.dropout is 0"
+            raise ConfigError(cause, "head.dropout=0.1")
 
 
 @dataclass
@@ -96,6 +110,15 @@ class MaskedPatchesExperiment(ImageExperiment):
             cause = f"model.stem: {self.model.stem.name} mixes neighbouring patches, so that patches cannot be masked"
             raise ConfigError(cause, "model.stem=patches")
 
+    def check_training(self) -> None:
+        """Refuse shares of replaced patches that are more than 1 together.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        super().check_training()
+        check_replaced("patches", self.patches.mask, self.patches.random)
+
 
 @dataclass
 class ImageGenerationExperiment(ImageExperiment):
@@ -120,3 +143,7 @@ class ImageGenerationExperiment(ImageExperiment):
             if getattr(self.augment, key):
                 raise ConfigError(f"augment.{key}: the generator would learn to blend images", f"augment.{key}=0")
         self.model.check_map(self.data.height_width)
+
+    def unsmoothed(self) -> str:
+        """Return the reason why label smoothing has no effect."""
+        return "the losses of generator and discriminator have no labels to predict"

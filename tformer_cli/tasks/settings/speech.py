@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tformer_cli.config.schema import (
     FeatureConfig,
@@ -18,6 +18,7 @@ from tformer_cli.config.schema import (
     TextExperiment,
     TranscriptConfig,
     TransformerDecoderConfig,
+    is_random,
     setting,
 )
 from tformer_cli.errors import ConfigError
@@ -39,23 +40,50 @@ class SpeechRecognitionExperiment(TextExperiment):
     decode: SpeechDecodeConfig = field(default_factory=SpeechDecodeConfig)
     regularise: RegulariseConfig = field(default_factory=lambda: RegulariseConfig(consistency_warmup=2000))
 
+    @property
+    def trains_ctc(self) -> bool:
+        """Return whether the output layer of CTC is trained."""
+        return not self.model.decoder_depth or self.objective.ctc_weight > 0
+
+    @property
+    def trains_decoder(self) -> bool:
+        """Return whether there is an attention decoder that is trained."""
+        return self.model.decoder_depth > 0 and self.objective.ctc_weight < 1
+
     def check(self) -> None:
-        """Check features and augmentation against the recordings, and refuse consistency without a CTC loss.
+        """Check features and augmentation against the recordings.
 
         Raises:
             ConfigError: naming the setting and a valid value.
         """
         super().check()
         self.features.check_recordings(self.data.sample_rate, self.augment)
-        if self.regularise.consistency and self.model.decoder_depth and not self.objective.ctc_weight:
+
+    def check_training(self) -> None:
+        """Refuse consistency without a CTC loss.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        super().check_training()
+        if self.regularise.consistency and not self.trains_ctc:
             cause = "regularise.consistency: it compares outputs of CTC, and objective.ctc_weight is 0"
             raise ConfigError(cause, "objective.ctc_weight=0.3")
 
+    def unsmoothed(self) -> str:
+        """Return the reason why label smoothing has no effect; empty: it has an effect."""
+        if self.trains_decoder:
+            return ""
+        off = "objective.ctc_weight is 1" if self.model.decoder_depth else "model.decoder_depth is 0"
+        return f"it applies to the decoder, and {off}"
+
     def passes_differ(self) -> bool:
-        """Return whether two augmented views of a batch differ, by masks or dropout."""
-        augment = self.augment
+        """Return whether the outputs of CTC for two augmented views of a batch differ, by masks or dropout."""
+        augment, model = self.augment, self.model
         time_masks = (augment.time_masks or augment.adaptive_masks) and augment.time_mask_share
-        return bool(time_masks or augment.frequency_masks) or super().passes_differ()
+        attention_dropout = model.attention_dropout if model.self_attention else 0.0
+        encoder = replace(model, decoder_depth=0, attention_dropout=attention_dropout)
+        return bool(time_masks or augment.frequency_masks) or is_random(encoder)
 
 
 @dataclass

@@ -19,9 +19,11 @@ from tformer_cli.config.schema import (
     ParallelDataConfig,
     QuestionDataConfig,
     TaggedDataConfig,
+    Target,
     TextExperiment,
     TieEmbeddings,
     TranslationDecodeConfig,
+    check_replaced,
     setting,
 )
 from tformer_cli.errors import ConfigError
@@ -107,6 +109,15 @@ class MaskedLanguageModelExperiment(TextExperiment):
             reason = "the second sentence may come from another document"
             raise ConfigError(f"data.across_documents: must be true for bert.nsp=true: {reason}", "bert.nsp=false")
 
+    def check_training(self) -> None:
+        """Refuse shares of replaced tokens that are more than 1 together.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        super().check_training()
+        check_replaced("bert", self.bert.mask, self.bert.random)
+
 
 @dataclass
 class TextClassificationExperiment(TextExperiment):
@@ -125,6 +136,21 @@ class TextClassificationExperiment(TextExperiment):
         """
         super().check()
         self.head.check_balance(self.data.balance)
+
+    def check_training(self) -> None:
+        """Refuse weights of labels where a text does not have exactly one label.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        super().check_training()
+        if self.head.class_weights and self.data.target is not Target.label:
+            cause = f"head.class_weights: it has no effect, as data.target is {self.data.target.name}"
+            raise ConfigError(cause, "head.class_weights=false")
+
+    def unsmoothed(self) -> str:
+        """Return the reason why label smoothing has no effect; empty: it has an effect."""
+        return "data.target is number" if self.data.target is Target.number else ""
 
 
 @dataclass
@@ -145,3 +171,7 @@ class QuestionAnsweringExperiment(TextExperiment):
     data: QuestionDataConfig = field(default_factory=QuestionDataConfig)
     model: BERTConfig = field(default_factory=BERTConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+
+    def unsmoothed(self) -> str:
+        """Return the reason why label smoothing has no effect."""
+        return "the loss of answers does not have it"
