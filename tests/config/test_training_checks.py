@@ -41,6 +41,12 @@ CASES = [
         [*CONSISTENT, *NO_MASKS, "model.attention_dropout=0.5", "model.self_attention=false"],
         "two passes over a batch are equal",
     ),
+    ("conformer", ["objective.ctc_weight=1", "decode.method=joint"], "decode.method: joint .*: decode.method=prefix"),
+    ("conformer", ["objective.ctc_weight=1", "decode.method=attention"], "attention needs the decoder"),
+    ("conformer", ["objective.ctc_weight=0", "decode.method=joint"], "joint needs CTC.*: decode.method=attention"),
+    ("conformer", ["objective.ctc_weight=0", "decode.method=prefix"], "prefix needs CTC"),
+    ("conformer", ["objective.ctc_weight=0", "decode.method=greedy"], "greedy needs CTC"),
+    ("conformer", ["model.decoder_depth=0", "decode.method=joint"], "joint needs a decoder"),
 ]
 """Families, settings that have no effect or cannot have the one that they name, and what the error says."""
 
@@ -76,6 +82,9 @@ def test_a_run_that_was_trained_with_them_is_opened(name, settings, message, tmp
         ("translation", [*CONSISTENT, "model.stochastic_depth=0.5", "model.decoder_depth=2"]),
         ("conformer", [*CONSISTENT, *NO_MASKS, "model.stochastic_depth=0.5", "model.depth=2"]),
         ("text classification", [*CONSISTENT, "head.frozen=true", "model.attention_dropout=0.1"]),
+        ("conformer", ["objective.ctc_weight=0", "decode.method=attention"]),
+        ("conformer", ["objective.ctc_weight=1", "decode.method=joint", "decode.ctc_weight=1"]),
+        ("conformer", ["objective.ctc_weight=0", "decode.method=joint", "decode.ctc_weight=0"]),
     ],
 )
 def test_settings_that_training_follows_are_accepted(name, settings, tmp_path):

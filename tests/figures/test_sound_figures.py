@@ -59,6 +59,14 @@ def test_a_model_without_a_decoder_has_no_attention_over_time(tmp_path):
     assert "attention" not in figure.numbers and len(figure.picture.strips) == 1
 
 
+@pytest.mark.parametrize(("weight", "title"), [(1, "CTC: best token, and blank"), (0, "mean over heads")])
+def test_only_what_is_trained_is_drawn(weight, title, tmp_path):
+    subject = subject_of("conformer", tmp_path, f"objective.ctc_weight={weight}")
+    (figure,) = KIND.draw(subject)
+    (strip,) = figure.picture.strips
+    assert title in strip.title and bool(figure.picture.marks) <= bool(weight)
+
+
 def test_silence_before_a_recording_has_negative_times(tmp_path):
     subject = subject_of("conformer", tmp_path, "features.margin=30")
     (example,) = subject.examples

@@ -496,6 +496,61 @@ def test_samples_do_not_depend_on_the_batch(tmp_path):
 @pytest.mark.parametrize("method", ["joint", "greedy", "prefix"])
 def test_only_the_decoder_samples(method, tmp_path):
     settings = ["model.decoder_depth=1", "decode.sample=true", f"decode.method={method}"]
-    task = prepared(tmp_path, *settings)
     with pytest.raises(ConfigError, match="decode.sample: sampling needs decode.method=attention"):
-        task.predictor.transcribe_batch(task.model().eval(), task.view("validation").batch(0, 0))
+        prepared(tmp_path, *settings)
+
+
+def transcribed(task: Task, model) -> list[Prediction]:
+    return task.predictor.transcribe_batch(model, task.view("train").batch(0, 0))
+
+
+@pytest.mark.parametrize(("weight", "method"), [(1, "greedy"), (0, "attention"), (0.5, "joint")])
+def test_the_default_search_uses_only_what_is_trained(weight, method, tmp_path):
+    """With CTC alone, an untrained decoder does not score; with the decoder alone, an untrained CTC does not."""
+    settings = ["model.decoder_depth=1", f"objective.ctc_weight={weight}", "model.max_length=8", "decode.beam=2"]
+    data = recordings(tmp_path / "recordings")
+    default, explicit = (
+        prepared(tmp_path / name, *settings, *more, data=data)
+        for name, more in (("default", []), ("explicit", [f"decode.method={method}"]))
+    )
+    torch.manual_seed(1)
+    model = default.model().eval()
+    for value in model.parameters():
+        value.data.add_(0.3 * torch.randn_like(value))
+    answers = transcribed(default, model)
+    assert len({answer.text for answer in answers}) > 1 and answers == transcribed(explicit, model)
+    for name, layer in (("ctc", model.ctc), ("decoder", model.decoder)):
+        trained = weight > 0 if name == "ctc" else weight < 1
+        before = {key: value.clone() for key, value in layer.state_dict().items()}
+        for value in layer.parameters():
+            value.data.add_(torch.randn_like(value))
+        assert ([answer.details["hypotheses"] for answer in transcribed(default, model)]
+                != [answer.details["hypotheses"] for answer in answers]) == trained  # fmt: skip
+        layer.load_state_dict(before)
+
+
+def test_only_a_trained_ctc_says_when_words_are_said(tmp_path):
+    """Without a CTC loss, transcripts have neither times nor confidences, also those of the parts of a recording."""
+    task = prepared(tmp_path, "model.decoder_depth=1", "objective.ctc_weight=0", "model.max_length=8")
+    model = task.model().eval()
+    answers = transcribed(task, model)
+    assert any(answer.text for answer in answers)
+    assert all(answer.details["words"] == [] and answer.details["confidence"] is None for answer in answers)
+    assert concatenate(answers[:2], [0.0, 1.0]).details["confidence"] is None
+    (example,) = task.inspector.of_split(model, "validation", 1)
+    assert example.emissions is None and not example.words and example.outputs
+    other = prepared(tmp_path, "model.decoder_depth=1", "objective.ctc_weight=1", data=tmp_path / "recordings")
+    (example,) = other.inspector.of_split(model, "validation", 1)
+    assert example.emissions is not None and not example.outputs and other.inspector.lens(model) is None
+
+
+def test_a_trained_run_does_not_search_with_what_is_not_trained(tmp_path):
+    settings = ["model.decoder_depth=1", "objective.ctc_weight=1"]
+    launch(config_of(tmp_path, *settings), tmp_path / "run", quiet=True)
+    for more, message in (
+        (["decode.method=joint"], "joint needs the decoder, which objective.ctc_weight=1 does not train"),
+        (["objective.ctc_weight=0.3"], "objective.ctc_weight: this run was trained with 1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            opened = open_run(tmp_path / "run", overrides=more)
+            list(opened.task.predict(opened.model, [str(tmp_path / "recordings" / "1.wav")]))

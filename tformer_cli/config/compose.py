@@ -102,7 +102,7 @@ def override(config: Experiment, overrides: Sequence[str], *, trained: bool = Fa
 
 
 _TRAINED = re.compile(
-    r"(model|decoder|tokenizer|features)\..*|head\.(pooling|hidden)|data\.(sample_rate|channels|mean|std)"
+    r"(model|decoder|tokenizer|features|objective)\..*|head\.(pooling|hidden)|data\.(sample_rate|channels|mean|std)"
 )
 """Settings that the weights of a run depend on: with other values, predictions would be wrong without an error."""
 _FREE = ("model.max_length", "decoder.max_length", "tokenizer.sampling", "tokenizer.lines")

@@ -153,7 +153,7 @@ class Example:
         frame_seconds: time between two frames of `features`.
         begin_seconds: time of the first frame of `features`, which is negative if silence is added before a recording.
         words: words that the model recognises, each with the time at which it begins, in seconds.
-        emissions: the most probable CTC token in each frame of the encoder; None: the model has no CTC.
+        emissions: the most probable CTC token in each frame of the encoder; None: no CTC is trained.
         explained: function that returns a score to explain; None: there is none.
         load: inputs of any size like this one, to measure the speed; None: there are none.
     """

@@ -78,13 +78,14 @@ class SpeechRecognitionInspector(RecordingInspector):
     """Examples of recordings with their transcripts."""
 
     def example(self, model: Any, batch: Any, name: str) -> Example:
-        """Return the example of a recording with its words, and with the decoder if the model has one."""
+        """Return the example of a recording with its words, and with CTC and the decoder if they are trained."""
         example, inputs = self.of_encoder(model, batch, name)
         (prediction,) = self.predictor.transcribe_batch(model, batch)
         example.words = [(word["start_seconds"], word["text"]) for word in prediction.details.get("words", ())]
         example.answer = prediction.text
-        example.emissions = self.emissions(model, inputs)
-        if hasattr(model, "decoder"):
+        if self.config.trains_ctc:
+            example.emissions = self.emissions(model, inputs)
+        if self.config.trains_decoder:
             return with_text(self, model, example, inputs, prediction, self.config.model.max_length - 1)
         return example
 
@@ -99,8 +100,8 @@ class SpeechRecognitionInspector(RecordingInspector):
         return Emissions(tokenizer.names(ids.tolist()), best.cpu().numpy(), blank.cpu().numpy())
 
     def lens(self, model: Any) -> Lens | None:
-        """Return the output layer of the decoder; None: the model has none."""
-        return lens_of(model, getattr(model, "decoder", None), self.data.tokenizer)
+        """Return the output layer of the decoder; None: no decoder is trained."""
+        return lens_of(model, model.decoder if self.config.trains_decoder else None, self.data.tokenizer)
 
 
 class SpeechTranslationInspector(RecordingInspector):

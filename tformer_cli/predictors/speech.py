@@ -22,7 +22,7 @@ from tformer_cli.models.gpt.model import GPT
 from tformer_cli.predictors.base import SEARCH, Companion, Prediction
 from tformer_cli.predictors.files import FilePredictor
 from tformer_cli.predictors.media import RecordingFiles, predict_recordings
-from tformer_cli.predictors.transcription import CausalModel, Transcriber, concatenate, method_of
+from tformer_cli.predictors.transcription import CausalModel, Transcriber, concatenate
 
 LANGUAGE_MODEL = "decode.language_model"
 """Name of the companion, a language model: the setting that names its run."""
@@ -52,13 +52,13 @@ class SpeechRecogniser(FilePredictor[Conformer]):
 
     def unused(self, name: str) -> str:
         """Return the reason why a setting has no effect with the decoding method; empty: it has an effect."""
-        decode, decoder = self.config.decode, self.config.model.decoder_depth > 0
-        method = method_of(decode, decoder=decoder)
+        method = self.config.decoding
         by_tokens = name in SEARCH - {"beam", "n_best"}
         if method is Decoding.greedy and name in SEARCH and not by_tokens:
             return "greedy decoding does not search: add decode.method=prefix"
         if method in (Decoding.greedy, Decoding.prefix) and by_tokens:
-            more = ": add decode.method=joint" if decoder else ""
+            both = self.config.trains_ctc and self.config.decode.ctc_weight < 1
+            more = f": add decode.method={'joint' if both else 'attention'}" if self.config.trains_decoder else ""
             return f"decode.method={method.name} does not use this setting{more}"
         return super().unused(name)
 
@@ -94,15 +94,22 @@ class SpeechRecogniser(FilePredictor[Conformer]):
 
     @property
     def transcriber(self) -> Transcriber:
-        """Return the search for transcripts."""
+        """Return the search for transcripts.
+
+        Raises:
+            ConfigError: if the settings of the search are impossible.
+        """
         if self._transcriber is None:
+            self.config.check_decoding()
             hop_seconds = self.config.features.hop_ms / 1000
             self._transcriber = Transcriber(
                 self.config.decode,
+                self.config.decoding,
                 self.data.tokenizer,
                 frame_seconds=self.config.model.subsampling * hop_seconds,
                 begin_seconds=-self.config.features.margin * hop_seconds,
                 language_model=self.language_model,
+                aligns=self.config.trains_ctc,
             )
         return self._transcriber
 

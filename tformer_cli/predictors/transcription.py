@@ -22,7 +22,6 @@ from tformer_cli.decode.joint import CTCPrefix
 from tformer_cli.decode.ngram import read_ngrams
 from tformer_cli.decode.search import Hypothesis, num_hypotheses, search
 from tformer_cli.decode.spelling import Spelling
-from tformer_cli.errors import ConfigError
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.models.decoding import Memory
 from tformer_cli.predictors.base import Prediction
@@ -47,10 +46,12 @@ class Transcriber:
 
     Args:
         config: settings of the search.
+        method: method of the search, not auto.
         tokenizer: tokenizer of the transcripts.
         frame_seconds: duration of an output frame of the model, in seconds.
         begin_seconds: time of the beginning of the first frame, in seconds.
         language_model: the language model, if `decode.language_model` names a run.
+        aligns: whether CTC is trained, so that it tells the times and confidences of words.
 
     Raises:
         DataError: if `decode.language_model` names a file that is not a file of n-grams.
@@ -59,12 +60,15 @@ class Transcriber:
     def __init__(
         self,
         config: SpeechDecodeConfig,
+        method: Decoding,
         tokenizer: Vocabulary,
         frame_seconds: float,
         begin_seconds: float = 0.0,
         language_model: CausalModel | None = None,
+        *,
+        aligns: bool = True,
     ) -> None:
-        self.config, self.tokenizer = config, tokenizer
+        self.config, self.method, self.tokenizer, self.aligns = config, method, tokenizer, aligns
         self.frame_seconds, self.begin_seconds = frame_seconds, begin_seconds
         special = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id}
         self.spelling = Spelling(tokenizer.pieces(range(tokenizer.vocab_size)), special)
@@ -81,31 +85,6 @@ class Transcriber:
             return tokens
         return Words(GPTWords(tokens, causal.tokenizer.encode), self.spelling)
 
-    def method(self, model: Conformer) -> Decoding:
-        """Return the method of the settings.
-
-        Raises:
-            ConfigError: if it needs a decoder and the model has none; if it is greedy and a language model is given; or
-                if `decode.sample` is set and the method is not attention or a language model is given.
-        """
-        decoder = model.config.decoder_depth > 0
-        method = method_of(self.config, decoder=decoder)
-        if method is Decoding.joint and self.config.ctc_weight == 1:
-            method = Decoding.prefix
-        if method in (Decoding.attention, Decoding.joint) and not decoder:
-            raise ConfigError(
-                f"decode.method: {method.name} needs a decoder, but the model has none", "decode.method=prefix"
-            )
-        if method is Decoding.greedy and self.config.language_model:
-            raise ConfigError(
-                "decode.language_model: greedy decoding does not use a language model", "decode.method=prefix"
-            )
-        if self.config.sample and (method is not Decoding.attention or self.config.language_model):
-            cause = "decode.sample: sampling needs decode.method=attention without a language model"
-            remedy = "decode.method=attention decode.language_model=" if decoder else "decode.sample=false"
-            raise ConfigError(cause, remedy)
-        return method
-
     @torch.inference_mode()
     def __call__(
         self,
@@ -115,7 +94,7 @@ class Transcriber:
         duration_seconds: Sequence[float],
         sample_ids: Sequence[int] | None = None,
     ) -> list[Prediction]:
-        """Return transcripts with the times and confidences of their words.
+        """Return transcripts with the times and confidences of their words, if CTC is trained.
 
         Args:
             model: in evaluation mode.
@@ -127,21 +106,24 @@ class Transcriber:
         log_probs = model.ctc_logits(memory.states).float().log_softmax(-1)
         results = self._search(model, memory, log_probs, max_length, sample_ids)
         best = [hypotheses[0].tokens if hypotheses else [] for hypotheses in results]
-        aligned = ctc.align(log_probs, memory.lengths, best, blank=self.tokenizer.pad_id)
+        aligned: list[list[ctc.Span] | None] = [None] * len(best)
+        if self.aligns:
+            aligned = ctc.align(log_probs, memory.lengths, best, blank=self.tokenizer.pad_id)
         return list(map(self._prediction, results, aligned, duration_seconds))
 
     def _prediction(self, hypotheses: list[Hypothesis], spans: list[ctc.Span] | None, seconds: float) -> Prediction:
         texts = [{"text": self.tokenizer.decode(output.tokens), "score": output.score} for output in hypotheses]
         words = [asdict(word) for word in ctc.words(spans or [], self.spelling, self.frame_seconds)]
         words = shift_times(words, self.begin_seconds, seconds)
-        details = {"confidence": _mean_confidence(words), "words": words, "hypotheses": texts}
+        confidence = _mean_confidence(words) if self.aligns else None
+        details = {"confidence": confidence, "words": words, "hypotheses": texts}
         best = hypotheses[0].tokens if hypotheses else []
         return Prediction(texts[0]["text"] if texts else "", details, best)
 
     def _search(
         self, model: Conformer, memory: Memory, log_probs: Tensor, max_length: int, sample_ids: Sequence[int] | None
     ) -> list[list[Hypothesis]]:
-        config, method = self.config, self.method(model)
+        config, method = self.config, self.method
         if method is Decoding.greedy:
             best = ctc.greedy(log_probs, memory.lengths, blank=self.tokenizer.pad_id)
             scores = _path_scores(log_probs, memory.lengths)
@@ -182,13 +164,6 @@ class Transcriber:
         return scorers
 
 
-def method_of(config: SpeechDecodeConfig, *, decoder: bool) -> Decoding:
-    """Return the method of the settings, where `auto` depends on whether the model has a decoder."""
-    if config.method is not Decoding.auto:
-        return config.method
-    return Decoding.joint if decoder else Decoding.prefix if config.language_model else Decoding.greedy
-
-
 def _path_scores(log_probs: Tensor, lengths: Tensor) -> list[float]:
     """Return the log-probability of the most probable path of each utterance."""
     best = log_probs.amax(-1)
@@ -203,7 +178,9 @@ def concatenate(parts: Sequence[Prediction], begins_seconds: Sequence[float], se
     moved = [shift_times(part.details["words"], begin) for part, begin in zip(parts, begins_seconds, strict=True)]
     words = list(itertools.chain.from_iterable(moved))
     text = separator.join(part.text for part in parts if part.text)
-    return Prediction(text, {"confidence": _mean_confidence(words), "words": words, "hypotheses": [{"text": text}]})
+    aligned = all(part.details.get("confidence") is not None for part in parts)
+    confidence = _mean_confidence(words) if aligned else None
+    return Prediction(text, {"confidence": confidence, "words": words, "hypotheses": [{"text": text}]})
 
 
 def shift_times(words: Sequence[dict[str, Any]], seconds: float, end_seconds: float = math.inf) -> list[dict[str, Any]]:

@@ -209,8 +209,8 @@ class SpeechDecodeConfig(DecodeConfig):
 
     method: Decoding = setting(
         Decoding.auto,
-        "greedy, prefix: CTC; attention: the decoder; joint: both; auto: joint with a decoder, else prefix with a "
-        "language model, else greedy",
+        "greedy, prefix: CTC; attention: the decoder; joint: both; auto: of what objective.ctc_weight trains: joint, "
+        "attention, or for CTC alone prefix with a language model and greedy without one",
     )
     ctc_weight: float = setting(0.3, "joint: weight of CTC in the score of a hypothesis", low=0, high=1)
     language_model: str = setting(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from tformer_cli.config.schema import (
+    Decoding,
     FeatureConfig,
     RegulariseConfig,
     SpeechAugmentConfig,
@@ -50,6 +51,21 @@ class SpeechRecognitionExperiment(TextExperiment):
         """Return whether there is an attention decoder that is trained."""
         return self.model.decoder_depth > 0 and self.objective.ctc_weight < 1
 
+    @property
+    def decoding(self) -> Decoding:
+        """Return the method of the search, not auto.
+
+        `auto` uses all that is trained. `joint` with a weight of 0 for one of its scores is the search with the other.
+        """
+        method = self.decode.method
+        if method is Decoding.auto and self.trains_decoder:
+            method = Decoding.joint if self.trains_ctc else Decoding.attention
+        elif method is Decoding.auto:
+            method = Decoding.prefix if self.decode.language_model else Decoding.greedy
+        if method is Decoding.joint:
+            return {0.0: Decoding.attention, 1.0: Decoding.prefix}.get(self.decode.ctc_weight, method)
+        return method
+
     def check(self) -> None:
         """Check features and augmentation against the recordings.
 
@@ -60,7 +76,7 @@ class SpeechRecognitionExperiment(TextExperiment):
         self.features.check_recordings(self.data.sample_rate, self.augment)
 
     def check_training(self) -> None:
-        """Refuse consistency without a CTC loss.
+        """Refuse consistency without a CTC loss, and a search that cannot transcribe.
 
         Raises:
             ConfigError: naming the setting and a valid value.
@@ -69,6 +85,34 @@ class SpeechRecognitionExperiment(TextExperiment):
         if self.regularise.consistency and not self.trains_ctc:
             cause = "regularise.consistency: it compares outputs of CTC, and objective.ctc_weight is 0"
             raise ConfigError(cause, "objective.ctc_weight=0.3")
+        self.check_decoding()
+
+    def check_decoding(self) -> None:
+        """Refuse a search with outputs that are not trained or with settings that it cannot use.
+
+        The predictor checks it too, since a trained run can be used with other settings.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        decode, method = self.decode, self.decoding
+        weight = f"objective.ctc_weight={self.objective.ctc_weight:g}"
+        if method in (Decoding.attention, Decoding.joint) and not self.trains_decoder:
+            cause = f"decode.method: {method.name} needs a decoder, but the model has none"
+            if self.model.decoder_depth:
+                cause = f"decode.method: {method.name} needs the decoder, which {weight} does not train"
+            raise ConfigError(cause, "decode.method=prefix")
+        if method is not Decoding.attention and not self.trains_ctc:
+            cause = f"decode.method: {method.name} needs CTC, which {weight} does not train"
+            raise ConfigError(cause, "decode.method=attention")
+        if method is Decoding.greedy and decode.language_model:
+            raise ConfigError(
+                "decode.language_model: greedy decoding does not use a language model", "decode.method=prefix"
+            )
+        if decode.sample and (method is not Decoding.attention or decode.language_model):
+            cause = "decode.sample: sampling needs decode.method=attention without a language model"
+            remedy = "decode.method=attention decode.language_model=" if self.trains_decoder else "decode.sample=false"
+            raise ConfigError(cause, remedy)
 
     def unsmoothed(self) -> str:
         """Return the reason why label smoothing has no effect; empty: it has an effect."""
