@@ -7,7 +7,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-from tformer_cli.analysis.calibration import brier_score, confident_mistakes, label_reliability, reliability
+from tformer_cli.analysis.calibration import brier_score, confident_mistakes, reliability
 
 RANDOM = np.random.default_rng(0)
 CONFIDENCES = np.concatenate([RANDOM.random(500), np.linspace(0, 1, 11)])  # edges of ten bins among them
@@ -47,7 +47,7 @@ def test_errors_in_closed_form():
 
 
 def test_reliability_of_labels():
-    result = label_reliability(np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]), np.array([0, 0, 0]), 10)
+    result = reliability(np.array([0.9, 0.8, 0.6]), np.array([True, False, True]), 10)
     assert result.counts.tolist() == [0, 0, 0, 0, 0, 1, 0, 1, 1, 0]
     assert result.accuracy[[5, 7, 8]].tolist() == [1, 0, 1]
 
@@ -61,8 +61,9 @@ def test_brier_score_equals_that_of_scikit_learn():
 
 
 def test_most_confident_mistakes():
-    mistakes = confident_mistakes(PROBABILITIES, TARGETS, 5)
+    confidences, correct = PROBABILITIES.max(1), PROBABILITIES.argmax(1) == TARGETS
+    mistakes = confident_mistakes(confidences, correct, 5)
     wrong = [i for i in range(200) if PROBABILITIES[i].argmax() != TARGETS[i]]
     assert mistakes.tolist() == sorted(wrong, key=lambda i: -max(PROBABILITIES[i]))[:5]
-    assert len(confident_mistakes(PROBABILITIES, TARGETS, 1000)) == len(wrong)
-    assert confident_mistakes(np.eye(4), np.arange(4), 3).tolist() == []
+    assert len(confident_mistakes(confidences, correct, 1000)) == len(wrong)
+    assert confident_mistakes(np.ones(4), np.ones(4, bool), 3).tolist() == []

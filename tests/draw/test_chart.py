@@ -127,6 +127,13 @@ def test_labels_of_ticks_have_the_decimals_that_they_need():
     assert labels([1e-7, 2e-7]) == ["1e-07", "2e-07"]
 
 
+@pytest.mark.parametrize("low, high", [(0.0101, 0.0102), (0.01, 0.0101), (-0.0010003, -0.001), (1e-8, 1.01e-8)])
+def test_labels_of_ticks_that_are_close_to_each_other_differ(low, high):
+    texts = labels(ticks([low, high]))
+    assert len(set(texts)) == len(texts) > 2
+    np.testing.assert_allclose([float(text) for text in texts], ticks([low, high]), rtol=0, atol=1e-3 * (high - low))
+
+
 def test_dashes_cover_the_line_and_go_on_behind_its_corners():
     assert list(visible_parts([(0, 0), (10, 0)], (4, 2))) == [[(0, 0), (4, 0)], [(6, 0), (10, 0)]]
     assert list(visible_parts([(0, 0), (0, 3)], ())) == [[(0, 0), (0, 3)]]

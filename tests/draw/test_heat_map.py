@@ -154,6 +154,8 @@ def test_values_that_are_not_finite_are_empty_and_counted():
     picture = HeatMap(np.array([[1.0, np.nan], [np.nan, 0.5]]), [], [])
     assert cells_of(picture).values[..., 3].tolist() == [[255, 0], [0, 128]]
     assert "2 values are not finite." in " ".join(texts(layout(picture)))
+    several = HeatMaps(np.array([[[1.0, np.nan]], [[0.5, 0.5]]]))
+    assert "1 value is not finite." in " ".join(texts(layout(several)))
 
 
 def test_marks_of_an_axis_stand_at_their_places_where_other_names_are_empty():

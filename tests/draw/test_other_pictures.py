@@ -230,6 +230,7 @@ def test_bars_are_as_long_as_their_values_on_both_sides_of_zero():
     assert lengths == pytest.approx([lengths[2] / 2, lengths[2] / 4, lengths[2]])
     assert bars[0].box[0] == bars[1].box[2] == bars[2].box[0] and {"0.5", "-0.25", "1"} <= set(texts(drawing))
     assert place_of(drawing, "-0.25")[0] < bars[1].box[0] and place_of(drawing, "1")[0] > bars[2].box[2]
+    assert "nan" not in svg(Bars(["a", "b"], [0.5, 1.0], intervals=[(math.nan, 0.6), (0.9, 1.1)]))
     many = texts(layout(Bars([str(number) for number in range(100)], [1.0] * 100)))
     assert "63" in many and "64" not in many and "The first 64 of 100 bars are drawn." in many
 

@@ -12,7 +12,7 @@ from tformer_cli.draw import Gallery, HeatMap, Spectrogram, draw, layout, raster
 from tformer_cli.draw.cells import rgb
 from tformer_cli.draw.drawing import BLUE, FONT_PIXELS, ORANGE, Pixels, Rectangle, Text
 from tformer_cli.draw.gallery import CORRECT, HEAT, IMAGE_PIXELS, WRONG
-from tformer_cli.draw.lettering import text_width
+from tformer_cli.draw.lettering import MAX_CHARACTERS, rounded, shortened, text_width
 from tformer_cli.draw.spectrogram import MIN_PIXELS, WIDTHS
 
 RED = np.array((0xD3, 0x2F, 0x2F))
@@ -165,3 +165,26 @@ def test_weights_of_both_signs_are_colours_over_a_pale_image():
 def test_white_stays_white_under_weights_of_both_signs():
     picture = Gallery([np.full((4, 4, 3), 255, np.uint8)], [""], [None], [np.zeros((2, 2))], side=4, diverging=True)
     assert (draw(picture) == 255).all()
+
+
+@pytest.mark.parametrize("text", ["a short one", "wide and narrow letters: iiii WWWW", "日本語の長い文章です", ""])
+@pytest.mark.parametrize("width", [0, 5, 40, 100, 1000])
+def test_a_shortened_text_is_the_longest_that_fits(text, width):
+    result = shortened(text, width)
+    if text_width(text) <= width:
+        assert result == text
+        return
+    fits = [f"{text[:end].rstrip()}…" for end in range(1, len(text)) if text_width(f"{text[:end]}…") <= width]
+    assert result == (fits[-1] if fits else "")
+
+
+def test_a_long_text_is_shortened_with_few_measurements():
+    text_width.cache_clear()
+    assert text_width(shortened("a word " * 100_000, 560)) <= 560
+    assert text_width.cache_info().misses < 20
+    assert shortened("\u200b" * (MAX_CHARACTERS + 1), 10**6).endswith("…")
+
+
+@pytest.mark.parametrize("value, text", [(0.12345, "0.123"), (999.4, "999"), (999.7, "1,000"), (-12345.6, "-12,346")])
+def test_numbers_have_three_digits_or_are_whole(value, text):
+    assert rounded(value) == text

@@ -65,7 +65,7 @@ def test_the_confusion_matrix_is_that_of_scikit_learn():
 def test_labels_without_examples_are_not_in_the_confusion_matrix():
     labels = [*LABELS, *(f"absent {number}" for number in range(calibration.MOST_LABELS))]
     rows = [{**row, "probabilities": dict.fromkeys(labels, 0.0) | row["probabilities"]} for row in table()]
-    rows[0]["probabilities"] = dict.fromkeys(labels, 0.0) | {"absent 1": 1.0}
+    rows[0] |= {"prediction": "absent 1", "probabilities": dict.fromkeys(labels, 0.0) | {"absent 1": 1.0}}
     figure = figures(rows, labels)["calibration-confusion"]
     references = [row["reference"] for row in rows]
     predictions = ["absent 1", *(row["prediction"] for row in rows[1:])]
@@ -93,6 +93,18 @@ def test_the_most_confident_mistakes_of_images():
     assert isinstance(figure.picture, Gallery)
     drawn = [int(image[0, 0, 0]) + 1 for image in figure.picture.images]
     assert drawn == figure.numbers["rows"] and len(drawn) > 1
+
+
+def test_a_prediction_of_which_another_label_has_the_same_rounded_probability_is_not_a_mistake():
+    rows = [
+        {"text": label, "reference": label, "prediction": label, "probability": 0.5, "probabilities": probabilities}
+        for label in LABELS[:2]
+        for probabilities in [{LABELS[0]: 0.5, LABELS[1]: 0.5, LABELS[2]: 0.0}]
+    ]
+    drawn = figures(rows)
+    assert "calibration-mistakes" not in drawn
+    assert np.nanmax(drawn["calibration-reliability"].numbers["accuracy"]) == 1
+    np.testing.assert_array_equal(drawn["calibration-confusion"].numbers["shares"], np.eye(2))
 
 
 def test_a_model_without_mistakes_has_no_gallery():
@@ -123,7 +135,7 @@ def test_labels_and_images_of_a_task_are_those_of_its_table_of_predictions(name,
     with torch.inference_mode():
         rows = task.evaluator.evaluate(model, task.view("validation"), Scoring(predictions=True)).predictions
     drawn = figures_of(calibration.KIND, model, inspector=task.inspector, rows=lambda: rows)
-    probabilities, targets = calibration.arrays(rows, task.inspector.labels)
+    probabilities, _, targets = calibration.arrays(rows, task.inspector.labels)
     assert probabilities.sum(1) == pytest.approx(1, abs=1e-4)
     assert targets.tolist() == task.data.targets("validation").tolist()
     mistakes = drawn["calibration-mistakes"]

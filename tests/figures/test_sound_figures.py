@@ -101,3 +101,9 @@ def test_strips_stand_on_the_time_axis_of_the_spectrogram():
 
 def test_other_inputs_have_no_spectrogram(tmp_path):
     assert KIND.missing(subject_of("vit", tmp_path)) == "the inputs are not recordings"
+
+
+def test_a_token_that_differs_from_the_last_one_by_its_space_alone_is_emitted():
+    tokens = ["\u2581banan", "a", "a", "\u2581a", "\u2581tree"]
+    emissions = Emissions(tokens, np.full(5, 0.9), np.full(5, 0.1))
+    assert emitted(emissions) == [(0, "banan"), (1, "a"), (3, "a"), (4, "tree")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,9 @@ from tests.properties.families import family_named
 from tformer_cli.config.schema import AttentionKind
 from tformer_cli.errors import ConfigError
 from tformer_cli.figures import attention, base, distance, heads, looks
-from tformer_cli.figures.base import Options, Subject, attention_layers
+from tformer_cli.figures.base import Options, Subject, attention_layers, numbered
 from tformer_cli.figures.viewer import viewer
+from tformer_cli.inspectors.base import files_read
 
 WORDS = tokens("a b c d")
 
@@ -86,3 +89,14 @@ def test_layers_of_a_generator_of_images_are_those_that_it_runs(tmp_path):
     assert table.name == "heads-self-attention-1" and table.title == "self-attention: patterns of heads"
     with pytest.raises(ConfigError, match="--layers 2: the model has 1 attention layers"):
         Subject(model, task.inspector, examples, Options(layers=(2,)))
+
+
+def test_equal_names_of_examples_have_numbers():
+    assert numbered(["cat", "dog", "cat", "cat"]) == ["cat", "dog", "cat (2)", "cat (3)"]
+    assert numbered(["a", "a", "a (2)"]) == ["a", "a (2)", "a (2) (2)"]
+
+
+def test_names_of_files_are_printable(tmp_path):
+    files = SimpleNamespace(read=lambda content, name: np.zeros(3))
+    ((_, name),) = files_read(files, [tmp_path / "caf\udce9.png"])
+    assert name == "caf\\udce9.png"

@@ -63,17 +63,6 @@ def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = 15) ->
     return Reliability(edges, counts, means(confidences), means(correct))
 
 
-def label_reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = 15) -> Reliability:
-    """Return the reliability of the most probable labels.
-
-    Args:
-        probabilities: probabilities of the labels, (N, K).
-        targets: correct labels, (N,), int.
-        bins: number of bins M.
-    """
-    return reliability(probabilities.max(-1), probabilities.argmax(-1) == targets, bins)
-
-
 def brier_score(probabilities: np.ndarray, targets: np.ndarray) -> float:
     """Return the mean of sum_k (p_k - y_k)^2 over examples, 0 to 2, with y the one-hot target (Brier 1950, equation 2).
 
@@ -88,13 +77,13 @@ def brier_score(probabilities: np.ndarray, targets: np.ndarray) -> float:
     return float(np.square(errors).sum(-1).mean())
 
 
-def confident_mistakes(probabilities: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
+def confident_mistakes(confidences: np.ndarray, correct: np.ndarray, count: int) -> np.ndarray:
     """Return the wrong predictions with the highest probability: indices of examples, (n,), most confident first.
 
     Args:
-        probabilities: probabilities of the labels, (N, K).
-        targets: correct labels, (N,), int.
+        confidences: probability of each prediction, (N,).
+        correct: whether each prediction is correct, (N,), bool.
         count: maximum number of mistakes n.
     """
-    wrong = np.flatnonzero(probabilities.argmax(-1) != targets)
-    return wrong[np.argsort(-probabilities[wrong].max(-1), kind="stable")][:count]
+    wrong = np.flatnonzero(~correct)
+    return wrong[np.argsort(-confidences[wrong], kind="stable")][:count]

@@ -94,9 +94,11 @@ def labels(ticks: Sequence[float]) -> list[str]:
     """Return ticks as text, with the decimals in which neighbours differ."""
     if len(ticks) == 1:
         return [f"{ticks[0]:g}"]
-    decimals = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
+    power = math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)
+    decimals = max(0, -power)
     if decimals > 4:
-        return [f"{tick:.3g}" for tick in ticks]
+        digits = max(3, math.floor(math.log10(max(map(abs, ticks)))) - power + 1)
+        return [f"{tick:.{digits}g}" for tick in ticks]
     return [f"{tick:,.{decimals}f}" if abs(tick) >= 10_000 else f"{tick:.{decimals}f}" for tick in ticks]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tformer_cli.draw.axes import Axis, ticks
 from tformer_cli.draw.drawing import BLUE, MARGIN, ORANGE, ROW_PIXELS, Drawing, Line, Rectangle, Shape, Text
-from tformer_cli.draw.lettering import notes_below, printable, shortened, title_lines, widest
+from tformer_cli.draw.lettering import notes_below, printable, rounded, shortened, title_lines, widest
 
 PLOT_PIXELS, BAR_PIXELS, NAME_PIXELS, MAX_BARS = 320, 14, 260, 64
 
@@ -87,6 +87,7 @@ def _bar(axis: Axis, y: float, value: float, number: str, interval: tuple[float,
     box = (min(zero, end), y - BAR_PIXELS / 2, max(zero, end), y + BAR_PIXELS / 2)
     if value:
         yield Rectangle(box, BLUE if value > 0 else ORANGE)
+    interval = interval if interval and all(map(math.isfinite, interval)) else None
     low, high = map(axis.place, interval) if interval else (end, end)
     if interval:
         for line in (((low, y), (high, y)), ((low, y - 4), (low, y + 4)), ((high, y - 4), (high, y + 4))):
@@ -96,6 +97,4 @@ def _bar(axis: Axis, y: float, value: float, number: str, interval: tuple[float,
 
 
 def _label(value: float, *, percent: bool) -> str:
-    if percent:
-        return f"{100 * value:.3g} %"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{rounded(100 * value)} %" if percent else rounded(value)

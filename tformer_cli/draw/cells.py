@@ -6,13 +6,13 @@ scale with both signs is orange below 0 and blue above.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tformer_cli.draw.drawing import BLUE, FONT_PIXELS, ORANGE, Pixels, Rectangle, Shape, Text
-from tformer_cli.draw.lettering import widest
+from tformer_cli.draw.lettering import rounded, widest
 
 BAR_PIXELS, MAX_BAR_PIXELS = 12, 200
 
@@ -58,8 +58,8 @@ class Scale:
     def label(self, value: float) -> str:
         """Return a value with three digits."""
         if self.percent:
-            return f"{100 * value:.3g} %"
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+            return f"{rounded(100 * value)} %"
+        return rounded(value)
 
     def labels(self) -> list[tuple[float, str]]:
         """Return the labelled values of the scale: its ends, and 0 between them."""
@@ -119,6 +119,12 @@ def block_means(values: np.ndarray, most: int) -> tuple[np.ndarray, tuple[int, i
         counts = np.add.reduceat(finite.sum(0), starts)
         rows.append(np.where(counts, sums / np.maximum(counts, 1), np.nan))
     return np.stack(rows), (tall, wide)
+
+
+def finite_note(matrices: Iterable[np.ndarray]) -> list[str]:
+    """Return a note on the number of values that are not finite; an empty list if all are."""
+    missing = sum(int(np.size(values) - np.isfinite(values).sum()) for values in matrices)
+    return [f"{missing:,} {'values are' if missing > 1 else 'value is'} not finite."] if missing else []
 
 
 def block_note(block: tuple[int, int], shape: Sequence[int]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tformer_cli.draw.cells import block_means, block_note, scale_for
+from tformer_cli.draw.cells import block_means, block_note, finite_note, scale_for
 from tformer_cli.draw.drawing import FONT_PIXELS, MARGIN, ROW_PIXELS, Drawing, Pixels, Rectangle, Shape, Text
 from tformer_cli.draw.lettering import (
     enumerated,
@@ -143,10 +143,7 @@ def _notes(picture: HeatMap, rows: _Side, columns: _Side, block: tuple[int, int]
         notes.append(f"One of {' and one of '.join(steps)} is named.")
     if (picture.percent or picture.texts) and max(rows.count, columns.count) > MAX_NAMED:
         notes.append(f"The cells are too small for {'texts' if picture.texts else 'numbers'}.")
-    missing = int(picture.values.size - np.isfinite(picture.values).sum())
-    if missing:
-        notes.append(f"{missing:,} {'values are' if missing > 1 else 'value is'} not finite.")
-    return notes
+    return [*notes, *finite_note([picture.values])]
 
 
 def row_title_beside(title: str, top: float, bottom: float) -> Iterator[Text]:

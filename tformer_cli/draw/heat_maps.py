@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tformer_cli.draw.cells import block_means, block_note, scale_for
+from tformer_cli.draw.cells import block_means, block_note, finite_note, scale_for
 from tformer_cli.draw.drawing import FONT_PIXELS, MARGIN, ROW_PIXELS, Drawing, Pixels, Rectangle, Shape, Text
 from tformer_cli.draw.heat_map import column_names, row_names, row_title_beside
 from tformer_cli.draw.lettering import (
@@ -192,4 +192,4 @@ def _notes(picture: HeatMaps, grid: _Grid, block: tuple[int, int]) -> list[str]:
     ]
     if missing:
         notes.append(f"There are too many {' and '.join(missing)} to name them here.")
-    return notes
+    return [*notes, *finite_note(picture.values[:MAX_PANELS])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 import re
@@ -24,6 +25,9 @@ FONTS = (
 """File names of fonts on common systems, since Pillow's default font has only Latin characters."""
 
 BOLD_FONTS = ("DejaVuSans-Bold.ttf", "NotoSans-Bold.ttf", "Arial Bold.ttf", "arialbd.ttf", "NotoSansCJK-Bold.ttc")
+
+MAX_CHARACTERS = 2_000
+"""Number of characters of a single line that are measured; more do not fit into a picture."""
 
 JOINERS = "\u200c\u200d"
 """Invisible characters that Persian, Indian scripts and emoji need."""
@@ -80,6 +84,11 @@ def text_width(text: str, *, bold: bool = False, small: bool = False) -> int:
     return int(max(font_for(text, size, bold=bold).getlength(text), wide * size) + 0.999)
 
 
+def rounded(value: float) -> str:
+    """Return a number with three digits, or from 1,000 on as a whole number."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
+
+
 def widest(texts: Iterable[str], *, small: bool = False) -> int:
     """Return the width of the widest text; 0 if there is none."""
     return max((text_width(text, small=small) for text in texts), default=0)
@@ -87,12 +96,11 @@ def widest(texts: Iterable[str], *, small: bool = False) -> int:
 
 def shortened(text: str, width: float, *, small: bool = False) -> str:
     """Return a text of at most a width; where it is cut, it ends in an ellipsis."""
-    if text_width(text, small=small) <= width:
+    if len(text) <= MAX_CHARACTERS and text_width(text, small=small) <= width:
         return text
-    end = len(text)
-    while end and text_width(f"{text[:end]}…", small=small) > width:
-        end -= 1
-    return f"{text[:end].rstrip()}…" if end else ""
+    ends = range(min(len(text), MAX_CHARACTERS) + 1)
+    end = bisect.bisect_right(ends, width, key=lambda end: text_width(f"{text[:end]}…", small=small)) - 1
+    return f"{text[:end].rstrip()}…" if end > 0 else ""
 
 
 def broken(text: str, width: float, *, bold: bool = False, small: bool = False) -> list[str]:

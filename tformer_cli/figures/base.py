@@ -5,6 +5,8 @@ Shapes: H heads, Q queries, K keys.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -166,6 +168,22 @@ def check_numbers(layers: Sequence[Layer], options: Options) -> None:
             raise ConfigError(f"--{name} {outside[0]}: the model has {largest} attention {name}", remedy)
 
 
+def with_distinct_names(examples: Sequence[Example]) -> list[Example]:
+    """Return examples of which those with the name of an earlier one have a number: "cat.png (2)"."""
+    names = numbered([example.name for example in examples])
+    pairs = zip(examples, names, strict=True)
+    return [example if example.name == name else dataclasses.replace(example, name=name) for example, name in pairs]
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Return names of which each that is among those before it has a number behind it, from 2."""
+    result: dict[str, None] = {}
+    for name in names:
+        choices = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
+        result[next(choice for choice in choices if choice not in result)] = None
+    return list(result)
+
+
 @dataclass
 class Subject:
     """A trained model and inputs for figures.
@@ -191,11 +209,12 @@ class Subject:
     split: str = "validation"
 
     def __post_init__(self) -> None:
-        """Check the numbers of layers and heads.
+        """Give equal names of examples numbers, and check the numbers of layers and heads.
 
         Raises:
             ConfigError: if one is out of range.
         """
+        self.examples = with_distinct_names(self.examples)
         self._all_layers = attention_layers(self.model, self.examples[0] if self.examples else None)
         check_numbers(self._all_layers, self.options)
         self._weights: dict[int, dict[str, np.ndarray]] = {}  # of small examples, by number and name of the layer

@@ -6,11 +6,11 @@ Shapes: N rows of the split, K labels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tformer_cli.analysis.calibration import brier_score, confident_mistakes, label_reliability
+from tformer_cli.analysis.calibration import brier_score, confident_mistakes, reliability
 from tformer_cli.draw import Bars, Curve, Curves, Gallery, HeatMap
 from tformer_cli.errors import TformerError
 from tformer_cli.figures.base import Figure, Kind, Subject
@@ -24,40 +24,66 @@ NOT_INPUTS = {"reference", "prediction", "probability", "probabilities"}
 Rows = Sequence[Mapping[str, Any]]
 
 
-def arrays(rows: Rows, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probabilities of all labels, (N, K), and the numbers of the correct ones, (N,)."""
+class Predictions(NamedTuple):
+    """The predictions of all rows.
+
+    Attributes:
+        probabilities: of all labels, (N, K). They are rounded, so that the most probable label may not be alone.
+        labels: numbers of the predicted labels, (N,).
+        targets: numbers of the correct labels, (N,).
+    """
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+    targets: np.ndarray
+
+    @property
+    def confidences(self) -> np.ndarray:
+        """Return the probability of each prediction, (N,)."""
+        return np.take_along_axis(self.probabilities, self.labels[:, None], 1)[:, 0]
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Return whether each prediction is correct, (N,)."""
+        return self.labels == self.targets
+
+
+def arrays(rows: Rows, labels: Sequence[str]) -> Predictions:
+    """Return the table of predictions as arrays."""
     numbers = {label: number for number, label in enumerate(labels)}
     probabilities = np.array([[row["probabilities"][label] for label in labels] for row in rows])
-    return probabilities, np.array([numbers[row["reference"]] for row in rows])
+    predicted, correct = (np.array([numbers[row[name]] for row in rows]) for name in ("prediction", "reference"))
+    return Predictions(probabilities, predicted, correct)
 
 
 def draw(subject: Subject) -> Iterator[Figure]:
     """Yield the reliability curve, the confusion matrix and the most confident mistakes."""
     rows, labels = subject.rows(), list(subject.inspector.labels)
-    probabilities, targets = arrays(rows, labels)
-    yield reliability_figure(subject.split, probabilities, targets)
-    yield confusion_figure(subject.split, probabilities.argmax(-1), targets, labels)
-    mistakes = confident_mistakes(probabilities, targets, MOST_IMAGES)
+    predictions = arrays(rows, labels)
+    yield reliability_figure(subject.split, predictions)
+    yield confusion_figure(subject.split, predictions.labels, predictions.targets, labels)
+    mistakes = confident_mistakes(predictions.confidences, predictions.correct, MOST_IMAGES)
     if len(mistakes):
         yield mistakes_figure(subject, rows, mistakes.tolist())
 
 
-def reliability_figure(split: str, probabilities: np.ndarray, targets: np.ndarray) -> Figure:
+def reliability_figure(split: str, predictions: Predictions) -> Figure:
     """Return the accuracy against the confidence."""
-    bins = label_reliability(probabilities, targets)
+    bins = reliability(predictions.confidences, predictions.correct)
     title = f"{split}, reliability"
     picture = Curves(
         [Curve("", bins.confidence, bins.accuracy)], title, "confidence", "accuracy", identity=True,
         x_limits=(0.0, 1.0), y_limits=(0.0, 1.0),
     )  # fmt: skip
-    error, brier = bins.expected_error, brier_score(probabilities, targets)
+    error, brier = bins.expected_error, brier_score(predictions.probabilities, predictions.targets)
     numbers = {
         "edges": bins.edges, "counts": bins.counts, "confidence": bins.confidence, "accuracy": bins.accuracy,
         "expected_calibration_error": error, "maximum_calibration_error": bins.maximum_error, "brier_score": brier,
     }  # fmt: skip
     caption = (
-        f"Expected calibration error {100 * error:.1f} %, Brier score {brier:.3f}, over {len(targets):,} examples in"
-        f" {len(bins.counts)} bins. Points below the dashed line: the model is too confident."
+        f"Expected calibration error {100 * error:.1f} %, Brier score {brier:.3f}, over"
+        f" {len(predictions.targets):,} examples in {len(bins.counts)} bins."
+        " Points below the dashed line: the model is too confident."
     )
     return Figure("calibration-reliability", title, picture, numbers, caption)
 

@@ -90,7 +90,7 @@ def tables(model: nn.Module) -> list[Table]:
             continue
         table = of_grid(name, module) if isinstance(module, GridPositions) else of_line(name, module)
         for other in distinct:
-            if np.array_equal(other.vectors, table.vectors):
+            if other.size == table.size and np.array_equal(other.vectors, table.vectors):
                 other.title = f"{other.title} and {table.title}"
                 break
         else:

@@ -21,13 +21,13 @@ MAX_TOKENS = 64
 def emitted(emissions: Emissions) -> list[tuple[int, str]]:
     """Return the frames in which CTC's best path emits a token, and the tokens: blank and repetitions are merged."""
     marks: list[tuple[int, str]] = []
-    last = ""
-    for frame, (name, probability, blank) in enumerate(
-        zip(readable(emissions.tokens), emissions.probabilities, emissions.blank, strict=True)
+    last, names = "", readable(emissions.tokens)
+    for frame, (token, probability, blank) in enumerate(
+        zip(emissions.tokens, emissions.probabilities, emissions.blank, strict=True)
     ):
-        best = name if probability > blank else ""
+        best = token if probability > blank else ""
         if best and best != last:
-            marks.append((frame, best))
+            marks.append((frame, names[frame]))
         last = best
     return marks
 

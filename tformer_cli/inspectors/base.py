@@ -19,6 +19,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import AttentionKind
+from tformer_cli.data.core.media import shown
 from tformer_cli.data.core.media_sources import Row
 from tformer_cli.errors import DataError
 from tformer_cli.nn.block import Stack
@@ -316,7 +317,7 @@ def files_read(files: MediaFiles, inputs: Sequence[Any]) -> Iterator[tuple[np.nd
     """
     for item in inputs:
         content, name = (item.content, item.name) if isinstance(item, Row) else (Path(str(item)), str(item))
-        yield files.read(content, name), Path(name).name
+        yield files.read(content, name), shown(Path(name).name)
 
 
 class TextInspector(Inspector[M]):
