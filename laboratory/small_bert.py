@@ -30,17 +30,20 @@ SICK = (
     "data.path={data}/sick", "data.batch_tokens=1024", "optim.lr=0.002", "optim.warmup_steps=50",
     f"trainer.steps={TUNING}", "trainer.evaluate_every=250", "trainer.checkpoint_every=250", "trainer.samples=0",
 )  # fmt: skip
-WORDS = "no model: share of common words"
+WORDS = "common words alone"
 QUICK = ("trainer.steps=20", "data.batch_tokens=512", "optim.warmup_steps=5", "trainer.evaluate_every=0")
 TINY = ("trainer.steps=2",)
 
 
-def trainings(arms: Mapping[str, tuple[str, ...]], steps: int, *, untrained: bool = False) -> list[Training]:
-    """Return pre-trainings NAME-base and fine-tunings NAME with three seeds, after the training of their vocabulary.
+def trainings(
+    arms: Mapping[str, tuple[str, ...]], steps: int, seeds: Sequence[int], *, untrained: bool = False
+) -> list[Training]:
+    """Return pre-trainings NAME-base and fine-tunings NAME with several seeds, after the training of their vocabulary.
 
     Args:
         arms: names, and the settings of their pre-trainings.
         steps: number of steps of pre-training.
+        seeds: seeds of each training.
         untrained: whether to train `random` too, from random weights.
     """
     shared = "tokenizer.path={vocabulary}"
@@ -50,7 +53,7 @@ def trainings(arms: Mapping[str, tuple[str, ...]], steps: int, *, untrained: boo
     ]
     tuned = [Training(name, PAIRS, SICK, start=f"{name}-base") for name in arms]
     tuned += [Training("random", PAIRS, (*SICK, shared, *SHAPE))] if untrained else []
-    return [Training("vocabulary", PRETRAIN, (*REVIEWS, "trainer.steps=1")), *seeded([*bases, *tuned], (1, 2, 3))]
+    return [Training("vocabulary", PRETRAIN, (*REVIEWS, "trainer.steps=1")), *seeded([*bases, *tuned], seeds)]
 
 
 def common_words(rows: Sequence[Row]) -> dict[str, float]:

@@ -34,7 +34,7 @@ EXPERIMENT = Experiment(
     corpus="2,000 film reviews (Pang and Lee 2004), then pairs of sentences (SICK)",
     data=DATA,
     file=FILE,
-    trainings=trainings({"masked": ("bert.nsp=false",), "next": ("bert.nsp=true",)}, STEPS, untrained=True),
+    trainings=trainings({"masked": ("bert.nsp=false",), "next": ("bert.nsp=true",)}, STEPS, (1, 2, 3), untrained=True),
     measure=measure,
     quick=QUICK,
     tiny=TINY,

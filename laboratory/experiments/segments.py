@@ -32,7 +32,9 @@ EXPERIMENT = Experiment(
     data=DATA,
     file=FILE,
     trainings=trainings(
-        {"segments": ("bert.nsp=true", "model.segments=2"), "none": ("bert.nsp=true", "model.segments=0")}, STEPS
+        {"segments": ("bert.nsp=true", "model.segments=2"), "none": ("bert.nsp=true", "model.segments=0")},
+        STEPS,
+        (1, 2, 3, 4, 5, 6),
     ),
     measure=measure,
     quick=QUICK,
