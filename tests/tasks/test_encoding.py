@@ -179,7 +179,7 @@ def test_a_checkpoint_says_how_it_reads_and_one_of_before_reads_as_it_did(name, 
     family = family_named(name)
     task = family.task(tmp_path / "cache")
     folder = saved(task, tmp_path / "saved")
-    for encoding in (2, 1):
+    for encoding in (3, 1):
         again = tasks.build(task.config)
         again.data.load(folder)
         assert again.data.encoding.number == encoding
@@ -189,8 +189,8 @@ def test_a_checkpoint_says_how_it_reads_and_one_of_before_reads_as_it_did(name, 
         if other != name:
             again = tasks.build(family_named(other).config(tmp_path))
             again.data.load(folder)
-            assert again.data.encoding.number == 2
-    for content in ('{"encoding": 3}', "[]", "{"):
+            assert again.data.encoding.number == 3
+    for content in ('{"encoding": 4}', "[]", "{"):
         (folder / ENCODING).write_text(content)
         with pytest.raises(RunError, match=r"encoding\.json: does not hold"):
             tasks.build(task.config).data.load(folder)
@@ -216,6 +216,24 @@ def test_old_taggers_read_words_without_the_space_before_them(tmp_path):
     assert task.data.encode([words]) == [[task.data.tokenizer.encode(f" {word}") for word in words]]
     task.data.encoding.number = 1
     assert task.data.encode([words]) == [[task.data.tokenizer.encode(word) for word in words]]
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
+def test_words_to_tag_follow_a_space_with_a_lossless_vocabulary_too(kind, tmp_path):
+    """The words of an older run continue without it."""
+    settings = TokenizerConfig(kind=TokenizerKind[kind], vocab_size=545, lossless=True)
+    tokenizer = Tokenizer.train({"text": [line for text in TEXTS for line in text.split("\n")]}, settings)
+    family = family_named("token tagging")
+    task = tasks.build(family.config(tmp_path))
+    task.data.tokenizer = tokenizer
+    (pieces,) = task.data.encode([["a", "part"]])
+    assert pieces == [tokenizer.encode(" a"), tokenizer.encode(" part")]
+    assert tokenizer.decode(pieces[0] + pieces[1]) == " a part"
+    (folder := tmp_path / "saved").mkdir()
+    for number in (2, 1):
+        (folder / ENCODING).write_text(json.dumps({"encoding": number}))
+        task.data.encoding.load(folder, task.config.task)
+        assert task.data.encode([["a", "part"]]) == [[tokenizer.encode("a"), tokenizer.encode("part")]]
 
 
 # --- questions without an answer --------------------------------------------------------------------------------------
@@ -257,6 +275,21 @@ def test_an_exported_tokenizer_of_a_tagger_reads_words_as_the_run_does(kind, tmp
     for name, content in encoder_files(tokenizer, 64, 1, words=True).items():
         (tmp_path / "out" / name).write_bytes(content)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    check_words(tokenizer, theirs)
+
+
+def check_words(tokenizer, theirs) -> None:
     words = ["Ann", "lives", "in", "Oslo,", "東京"]
     expected = [piece for pieces in tokenizer.encode_words(words) for piece in pieces]
     assert theirs(words, is_split_into_words=True, add_special_tokens=False)["input_ids"] == expected
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_an_exported_vocabulary_of_our_own_reads_words_as_the_tagger_does(kind, lossless, tmp_path):
+    settings = TokenizerConfig(kind=TokenizerKind[kind], vocab_size=530 + 15 * lossless, lossless=lossless,
+                               byte_fallback=True)  # fmt: skip
+    tokenizer = Tokenizer.train({"text": [line for text in TEXTS for line in text.split("\n")]}, settings)
+    for name, content in encoder_files(tokenizer, 64, 1, words=True).items():
+        (tmp_path / name).write_bytes(content)
+    check_words(tokenizer, transformers.AutoTokenizer.from_pretrained(tmp_path))

@@ -39,7 +39,7 @@ def export(opened: Opened) -> dict[str, bytes]:
     labels = getattr(data, "labels", None) or getattr(data, "tags", None)
     encoding = getattr(data, "encoding", None)
     separator = None if encoding is None else encoding.separator(data.tokenizer)
-    words = isinstance(data, TaggedWords) and not data.encoding.is_first
+    words = isinstance(data, TaggedWords) and data.encoding.spaces_words(data.tokenizer)
     head = getattr(opened.config, "head", None)
     return export_files(model, data.tokenizer, labels, head, separator, words=words)
 

@@ -146,6 +146,8 @@ def _files(
             add_prefix_space(content)
     else:
         content = fast_tokenizer(tokenizer, parse(tokenizer.files()[f"{JOINT}.model"]))
+        if words and tokenizer.lossless:  # other models add the space before each text themselves
+            content["normalizer"]["normalizers"].insert(0, {"type": "Prepend", "prepend": " "})
     content["post_processor"] = _processor(content.get("post_processor"), template)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",

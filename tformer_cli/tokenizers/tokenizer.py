@@ -176,8 +176,11 @@ class Tokenizer:
         return [self._join_gaps(ids) for ids in rows] if self._gap else rows
 
     def encode_words(self, words: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each word of a sentence, as if it followed a space."""
-        return self.encode_batch(words)
+        """Return the ids of each word of a sentence, as if it followed a space.
+
+        SentencePiece adds this space to each text, except with a lossless model.
+        """
+        return self.encode_batch([f" {word}" for word in words] if self.lossless else words)
 
     @property
     def pair_separator(self) -> list[int]:

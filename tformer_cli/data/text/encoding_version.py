@@ -1,12 +1,13 @@
 """The version of the encoding by which fine-tuned encoders read texts.
 
-Encoders are fine-tuned on the tokens of the vocabulary's own library, which pre-trained models were made with. Version
-0.1 encoded texts differently in three places, and a run of that version continues with its encoding.
+Encoders are fine-tuned on the tokens of the vocabulary's own library, which pre-trained models were made with. Earlier
+versions encoded some texts differently, and a run of such a version continues with its encoding.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 ENCODING = "encoding.json"
 """Name of the file in a checkpoint that contains the version of its encoding."""
-FIRST_ENCODING, ENCODING_NOW = 1, 2
+FIRST_ENCODING, ENCODING_NOW = 1, 3
 """1, of version 0.1: one [SEP] between two texts, words to tag without the space before them, and texts that answer
-questions encoded word by word. 2: as transformers' tokenizers do."""
+questions encoded word by word. 2: as transformers' tokenizers do, but lossless vocabularies encode words to tag without
+the space before them. 3: with this space."""
 CONFIG = "config.yaml"
 
 
@@ -27,7 +29,7 @@ class EncodingVersion:
     """The version of a run's encoding: that of transformers' fast tokenizers, or that of the loaded checkpoint.
 
     Attributes:
-        number: `FIRST_ENCODING` or `ENCODING_NOW`.
+        number: from `FIRST_ENCODING` to `ENCODING_NOW`.
     """
 
     number: int = ENCODING_NOW
@@ -50,7 +52,7 @@ class EncodingVersion:
         if (folder / ENCODING).is_file():
             with checkpoint_content(folder / ENCODING, "a number"):
                 number = json.loads(read_regular(folder / ENCODING, links=False))["encoding"]
-                if number not in (FIRST_ENCODING, ENCODING_NOW):
+                if number not in range(FIRST_ENCODING, ENCODING_NOW + 1):
                     raise ValueError
                 self.number = number
         elif _task_of(folder) == task:
@@ -63,6 +65,14 @@ class EncodingVersion:
     def separator(self, tokenizer: Vocabulary) -> list[int]:
         """Return the ids between two texts."""
         return [tokenizer.eos_id] if self.is_first else tokenizer.pair_separator
+
+    def spaces_words(self, tokenizer: Vocabulary) -> bool:
+        """Return whether words to tag are encoded as if they followed a space."""
+        return self.number > 2 or (self.number == 2 and not tokenizer.lossless)
+
+    def encode_words(self, tokenizer: Vocabulary, words: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each word to tag."""
+        return tokenizer.encode_words(words) if self.spaces_words(tokenizer) else tokenizer.encode_batch(words)
 
 
 def _task_of(folder: Path) -> str | None:

@@ -159,8 +159,7 @@ class TaggedWords(TextData[TaggedSentences, TaggedBatch]):
     def encode(self, sentences: Sequence[Sequence[str]]) -> list[Pieces]:
         """Return the pieces of each word of each sentence; a word without pieces is one unknown piece."""
         tokenizer = self.tokenizer
-        encode = tokenizer.encode_batch if self.encoding.is_first else tokenizer.encode_words
-        pieces = iter(encode([word for words in sentences for word in words]))
+        pieces = iter(self.encoding.encode_words(tokenizer, [word for words in sentences for word in words]))
         return [[next(pieces) or [tokenizer.unk_id] for _ in words] for words in sentences]
 
     def words(self, split: str) -> list[Pieces]:
