@@ -15,14 +15,9 @@ from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.train.averaging import MovingAverage
 from tformer_cli.train.budget import Budget
+from tformer_cli.train.layers import layer_scales
 from tformer_cli.train.muon import orthogonalized
-from tformer_cli.train.optim import (
-    build_optimizer,
-    decayed,
-    layer_scales,
-    load_optimizer_tensors,
-    optimizer_tensors,
-)
+from tformer_cli.train.optim import build_optimizer, decayed, load_optimizer_tensors, optimizer_tensors
 from tformer_cli.train.schedule import LearningRate
 
 
@@ -233,7 +228,22 @@ LAYERS = {
     ),
     "masked patches": ([], {"mask": 2, "encoder.stack.blocks.0.": 1, "output.bias": 0}),
     "gpt": (["model.depth=4"], {"embedding.weight": 5, "stack.blocks.0.": 4, "stack.norm.bias": 0}),
-    "resnet": ([], {"encoder.stem.norm.bias": 0, "head.output.bias": 0}),
+    "translation, biased": (
+        ["model.positions=t5"],
+        {"encoder.bias": 2, "encoder.norm.bias": 0, "decoder.bias": 5, "decoder.blocks.0.": 4, "decoder.norm.bias": 0},
+    ),
+    "vit, biased": (
+        ["model.depth=4", "model.positions=relative_2d"], {"encoder.stack.bias": 5, "encoder.stack.norm.bias": 0}
+    ),
+    "vit, hybrid": (
+        ["model.stem=resnet", "model.resnet.depths=[2]", "model.resnet.dim=8", "model.patch_size=1", "model.depth=4"],
+        {"encoder.stem.": 5, "encoder.patches.project.bias": 5, "encoder.stack.blocks.0.": 4, "head.output.bias": 0},
+    ),
+    "resnet": (
+        ["model.depths=[1,2]"],
+        {"encoder.stem.": 4, "encoder.stages.0.0.": 3, "encoder.stages.1.0.": 2, "encoder.stages.1.1.": 1,
+         "head.output.bias": 0},
+    ),
 }  # fmt: skip
 """Layers above parameters of real models, by the beginnings of their names; encoders have depth 1, decoders 4."""
 

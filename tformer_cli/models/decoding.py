@@ -144,7 +144,7 @@ class SourceEncoderBase(nn.Module):
     Attributes:
         embedding_scale: factor of the embeddings (section 3.4).
         stack_inputs: submodules that count as the layer below a stack, with the names of the stacks
-            (`train.optim.layer_scales`).
+            (`train.layers.layer_scales`).
         source_embedding: token embedding, (V, D).
         source_positions: positions of the source's tokens.
         dropout: dropout of the embeddings.
@@ -184,7 +184,7 @@ class TransformerDecoderBase(nn.Module):
 
     Attributes:
         stack_inputs: submodules that count as the layer below a stack, with the names of the stacks
-            (`train.optim.layer_scales`).
+            (`train.layers.layer_scales`).
         embedding_scale: factor of the embeddings (section 3.4).
         target_embedding: token embedding, (V, D).
         target_positions: positions of the target's tokens.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -186,7 +186,12 @@ class Stack(nn.Module):
         macaron: whether the blocks are Conformer blocks: see `Block`.
         self_attention: whether blocks attend to their inputs.
         convolution: function that creates the convolution module of a Conformer's block; None: there is none.
+
+    Attributes:
+        stack_inputs: submodules that count as the layer below the blocks (`train.layers.layer_scales`).
     """
+
+    stack_inputs: ClassVar[dict[str, tuple[str, ...]]] = {"bias": ("",)}
 
     def __init__(
         self,

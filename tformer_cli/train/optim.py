@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -11,10 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from tformer_cli.config.schema import Method, OptimConfig
+from tformer_cli.train.layers import layer_scales
 from tformer_cli.train.muon import MuonAdamW
-
-BLOCK = re.compile(r"(.*?)\bblocks\.(\d+)\.")
-"""Name of a parameter in a block: the name of its stack, with a dot, and the number of the block."""
 
 
 def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
@@ -39,59 +35,6 @@ def decayed(model: nn.Module) -> tuple[list[str], list[str]]:
 def _weight(module: Any) -> Tensor:
     """Return the parameter of a layer's weight; under a parametrisation such as spectral norm, the original one."""
     return module.parametrizations.weight.original if is_parametrized(module, "weight") else module.weight
-
-
-def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
-    """Return the factor of each parameter's learning rate (Clark et al. 2020).
-
-    The factor of the head is 1. The last block of a stack has the factor `decay`, and each block below it has `decay`
-    times the factor of the block above it. An encoder and a decoder are two stacks: each counts its own depth, since
-    every block of the decoder reads the last block of the encoder.
-
-    A parameter outside of blocks belongs to the innermost module around it that contains a stack. The module's
-    attribute `stack_inputs` maps the names of its children that are a layer below stacks to the names of the stacks;
-    the others belong to the head. In a module without this attribute, parameters registered before the first block are
-    a layer below it. A parameter that several modules share has the lowest of their factors.
-
-    Args:
-        model: a model; each of its stacks has its blocks in an attribute `blocks`.
-        decay: ratio of the factors of neighbouring layers.
-
-    Returns:
-        Factors by the names of `model.named_parameters()`.
-    """
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    depths, first_index = dict[str, int](), dict[str, int]()
-    for index, name in enumerate(parameters):
-        if match := BLOCK.match(name):
-            stack, block = match.groups()
-            depths[stack] = max(depths.get(stack, 0), int(block) + 1)
-            first_index.setdefault(stack, index)
-
-    def layers_above(index: int, name: str) -> int:
-        if match := BLOCK.match(name):
-            stack, block = match.groups()
-            return depths[stack] - int(block)
-        holder = _holder(name, depths)
-        inputs = getattr(model.get_submodule(holder.removesuffix(".")), "stack_inputs", None)
-        if inputs is not None:
-            stacks = inputs.get(name.removeprefix(holder).split(".")[0], ())
-            return max((1 + depths.get(f"{holder}{stack}.", 0) for stack in stacks), default=0)
-        stacks = [stack for stack in depths if stack.startswith(holder)]
-        below = index < min((first_index[stack] for stack in stacks), default=0)
-        return 1 + max(depths[stack] for stack in stacks) if below else 0
-
-    layers = dict[int, int]()
-    for index, (name, parameter) in enumerate(parameters.items()):
-        layers[id(parameter)] = max(layers.get(id(parameter), 0), layers_above(index, name))
-    return {name: decay ** layers[id(parameter)] for name, parameter in model.named_parameters()}
-
-
-def _holder(name: str, stacks: Collection[str]) -> str:
-    """Return the name, with a dot, of the innermost module around a parameter that contains a stack; "": the model."""
-    parts = name.split(".")[:-1]
-    prefixes = ("".join(f"{part}." for part in parts[:size]) for size in range(len(parts), 0, -1))
-    return next((prefix for prefix in prefixes if any(stack.startswith(prefix) for stack in stacks)), "")
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> MuonAdamW:

@@ -70,7 +70,7 @@ class RecurrentDecoderBase(nn.Module):
         context: width of the vector that every layer reads at each step.
 
     Attributes:
-        stack_inputs: submodules that count as the layer below the recurrent layers (`train.optim.layer_scales`).
+        stack_inputs: submodules that count as the layer below the recurrent layers (`train.layers.layer_scales`).
     """
 
     stack_inputs: ClassVar[dict[str, tuple[str, ...]]] = {

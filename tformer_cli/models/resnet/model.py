@@ -139,6 +139,11 @@ class ResNet(nn.Module):
             stages.append(nn.Sequential(*stage))
         self.stages = nn.Sequential(*stages)
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The blocks of all stages, in order."""
+        return [block for stage in self.stages.children() for block in stage.children()]
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the feature map of the last stage, (B, width, h, w), for images (B, C, S, S)."""
         return self.stages(self.pool(F.relu(self.stem(images))))

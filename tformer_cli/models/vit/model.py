@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -107,8 +108,13 @@ class ViT(nn.Module):
         channels: channels C of an image.
 
     Attributes:
+        stack_inputs: submodules that count as the layer below the blocks (`train.layers.layer_scales`).
         grid: numbers of rows and columns of patches.
     """
+
+    stack_inputs: ClassVar[dict[str, tuple[str, ...]]] = dict.fromkeys(
+        ("class_token", "positions", "stem", "patches"), ("stack",)
+    )
 
     def __init__(self, config: ViTConfig, image_size: int | Sequence[int], channels: int) -> None:
         super().__init__()

@@ -1,0 +1,81 @@
+"""The layers of a model, and the factors of their learning rates.
+
+A stack is a module with an attribute `blocks`, the sequence of its blocks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from torch import nn
+
+
+def stacks(model: nn.Module) -> dict[str, dict[str, nn.Module]]:
+    """Return the blocks of each stack, in order and by name, by the name of the stack."""
+    blocks = {}
+    for stack, module in model.named_modules(remove_duplicate=False):
+        if hasattr(module, "blocks"):
+            names = {part: name for name, part in module.named_modules(prefix=stack)}
+            blocks[stack] = {names[block]: block for block in module.blocks}
+    return blocks
+
+
+def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
+    """Return the factor of each parameter's learning rate (Clark et al. 2020).
+
+    The factor of the head is 1. The last block of a stack has the factor `decay`, and each block below it has `decay`
+    times the factor of the block above it. An encoder and a decoder are two stacks: each counts its own depth, since
+    every block of the decoder reads the last block of the encoder.
+
+    A parameter outside of blocks belongs to the innermost module around it that is or contains a stack. The module's
+    attribute `stack_inputs` maps the names of its children that are a layer below stacks to the names of the stacks
+    ("": the module itself); the others belong to the head. A stack inside such a child is a part of that layer. In a
+    module without this attribute, parameters registered before the first block are a layer below it. A parameter that
+    several modules share has the lowest of their factors.
+
+    Args:
+        model: a model.
+        decay: ratio of the factors of neighbouring layers.
+
+    Returns:
+        Factors by the names of `model.named_parameters()`.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    modules = model.named_modules(remove_duplicate=False)
+    inputs = {name: module.stack_inputs for name, module in modules if hasattr(module, "stack_inputs")}
+    below = {_joined(name, child) for name, children in inputs.items() for child in children}
+    blocks = {stack: list(names) for stack, names in stacks(model).items() if below.isdisjoint(_prefixes(stack))}
+    above_block = {block: len(names) - number for names in blocks.values() for number, block in enumerate(names)}
+    stacks_in, first_index = defaultdict[str, list[str]](list), dict[str, int]()
+    for stack, names in blocks.items():
+        indices = [index for index, name in enumerate(parameters) if not set(names).isdisjoint(_prefixes(name))]
+        first_index[stack] = min(indices, default=0)
+        for module in _prefixes(stack):
+            stacks_in[module].append(stack)
+
+    def layers_above(index: int, name: str) -> int:
+        modules = _prefixes(name)
+        if block := next((module for module in modules if module in above_block), ""):
+            return above_block[block]
+        holder = next((module for module in modules if module in stacks_in), "")
+        if holder in inputs:
+            child = name.removeprefix(holder).lstrip(".").split(".")[0]
+            return max((1 + len(blocks.get(_joined(holder, s), ())) for s in inputs[holder].get(child, ())), default=0)
+        below_all = index < min((first_index[stack] for stack in stacks_in[holder]), default=0)
+        return 1 + max(len(blocks[stack]) for stack in stacks_in[holder]) if below_all else 0
+
+    layers = dict[int, int]()
+    for index, (name, parameter) in enumerate(parameters.items()):
+        layers[id(parameter)] = max(layers.get(id(parameter), 0), layers_above(index, name))
+    return {name: decay ** layers[id(parameter)] for name, parameter in model.named_parameters()}
+
+
+def _prefixes(name: str) -> list[str]:
+    """Return a name of a module or parameter, and the names of the modules around it, the innermost first."""
+    parts = name.split(".")
+    return [".".join(parts[:size]) for size in range(len(parts), -1, -1)]
+
+
+def _joined(*names: str) -> str:
+    """Return names joined by dots, without empty ones."""
+    return ".".join(filter(None, names))
