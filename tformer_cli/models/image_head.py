@@ -6,12 +6,12 @@ Shapes: B images, D width of the vector.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import ImageHeadConfig
+from tformer_cli.models.encoder_head import EncoderWithHead
 from tformer_cli.nn.dropout import Dropout
 
 TRUNCATED_STD = 0.87962566103423978
@@ -54,8 +54,8 @@ class ImageHead(nn.Module):
         return self.output(self.dropout(vector))
 
 
-class ImageClassifier(nn.Module):
-    """An encoder of images and a head. A frozen encoder does not change; this includes its normalisation statistics.
+class ImageClassifier(EncoderWithHead):
+    """An encoder of images and a head.
 
     Args:
         encoder: an encoder of images; `vector(images, pooling)` returns a vector of size `width` for each image.
@@ -63,17 +63,10 @@ class ImageClassifier(nn.Module):
         outputs: number of outputs per image.
     """
 
-    swaps_head = True
-    encoder: Any
-
     def __init__(self, encoder: nn.Module, head: ImageHeadConfig, outputs: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.config = self.encoder.config
+        super().__init__(encoder, frozen=head.frozen)
         self.head = ImageHead(self.encoder.width, head, outputs)
-        self.pooling, self.frozen = head.pooling, head.frozen
-        if self.frozen:
-            self.encoder.requires_grad_(False)
+        self.pooling = head.pooling
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the scores of images (B, C, S, S), float32: (B, outputs)."""
@@ -90,10 +83,3 @@ class ImageClassifier(nn.Module):
         """
         fit = getattr(self.encoder, "fit", None)
         return dict(checkpoint) if fit is None else fit(self, checkpoint)
-
-    def train(self, mode: bool = True) -> ImageClassifier:
-        """Set training mode as in torch; a frozen encoder stays in evaluation mode."""
-        super().train(mode)
-        if self.frozen:
-            self.encoder.eval()
-        return self

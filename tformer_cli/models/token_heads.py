@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import ClassifierHeadConfig, HeadConfig, Pooling, TextModelConfig
+from tformer_cli.models.encoder_head import EncoderWithHead
 from tformer_cli.nn.dropout import Dropout
 from tformer_cli.nn.feedforward import activation_function
 from tformer_cli.nn.padding import real_positions
@@ -121,7 +122,7 @@ class MaskedLanguageModel(nn.Module):
         return self.next_sentence(self.pooler(hidden))
 
 
-class SequenceClassifier(nn.Module):
+class SequenceClassifier(EncoderWithHead):
     """The encoder with a linear layer on the vector of a text (Devlin et al. 2019, section 4.1).
 
     Args:
@@ -130,21 +131,14 @@ class SequenceClassifier(nn.Module):
         outputs: number of outputs per text.
     """
 
-    swaps_head = True
-    encoder: Any
-
     def __init__(self, encoder: nn.Module, head: ClassifierHeadConfig, outputs: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.config = self.encoder.config
+        super().__init__(encoder, frozen=head.frozen)
         self.pooler = Pooler(self.encoder.width) if head.pooling is Pooling.cls else None
         self.dropout = Dropout(head.dropout)
         self.output = nn.Linear(self.encoder.width, outputs)
         for module in (self.pooler, self.output):
             if module is not None:
                 module.apply(initialise)
-        if head.frozen:
-            self.encoder.requires_grad_(False)
 
     def forward(self, tokens: Tensor, lengths: Tensor, segments: Tensor | None = None) -> Tensor:
         """Return the outputs for tokens (B, T), lengths (B,) and segments (B, T): (B, outputs)."""
@@ -157,7 +151,7 @@ class SequenceClassifier(nn.Module):
         return self.output(self.dropout(vector))
 
 
-class TokenClassifier(nn.Module):
+class TokenClassifier(EncoderWithHead):
     """The encoder with a linear layer on a piece of each word, usually its first (Devlin et al. 2019, section 5.3).
 
     Args:
@@ -166,18 +160,11 @@ class TokenClassifier(nn.Module):
         outputs: number of tags.
     """
 
-    swaps_head = True
-    encoder: Any
-
     def __init__(self, encoder: nn.Module, head: HeadConfig, outputs: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.config = self.encoder.config
+        super().__init__(encoder, frozen=head.frozen)
         self.dropout = Dropout(head.dropout)
         self.output = nn.Linear(self.encoder.width, outputs)
         initialise(self.output)
-        if head.frozen:
-            self.encoder.requires_grad_(False)
 
     def forward(self, tokens: Tensor, lengths: Tensor, indices: Tensor) -> Tensor:
         """Return the scores of the tags of words.
@@ -194,7 +181,7 @@ class TokenClassifier(nn.Module):
         return self.output(self.dropout(hidden.flatten(0, 1)[indices]))
 
 
-class SpanClassifier(nn.Module):
+class SpanClassifier(EncoderWithHead):
     """The encoder with scores of the first and the last token of an answer (Devlin et al. 2019, section 4.2).
 
     Args:
@@ -202,18 +189,11 @@ class SpanClassifier(nn.Module):
         head: dropout, and whether the encoder is frozen.
     """
 
-    swaps_head = True
-    encoder: Any
-
     def __init__(self, encoder: nn.Module, head: HeadConfig) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.config = self.encoder.config
+        super().__init__(encoder, frozen=head.frozen)
         self.dropout = Dropout(head.dropout)
         self.output = nn.Linear(self.encoder.width, 2)
         initialise(self.output)
-        if head.frozen:
-            self.encoder.requires_grad_(False)
 
     def forward(self, tokens: Tensor, lengths: Tensor, segments: Tensor, allowed: Tensor) -> Tensor:
         """Return the scores of first and last tokens, (B, 2, T); tokens that are not `allowed` (B, T) have -inf."""

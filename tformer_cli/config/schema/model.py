@@ -205,7 +205,7 @@ class HeadConfig:
     """A head that fine-tuning adds to an encoder."""
 
     dropout: float = setting(0.1, "dropout of the encoder's output", low=0, high=0.99)
-    frozen: bool = setting(False, "train only the head; the encoder's weights stay fixed")
+    frozen: bool = setting(False, "train only the head; the encoder's weights stay fixed, and it has no dropout")
 
 
 @dataclass
