@@ -12,10 +12,12 @@ from PIL import Image
 
 from tformer_cli.cli.start import Start
 from tformer_cli.config.compose import compose
-from tformer_cli.config.schema import Pooling
+from tformer_cli.config.schema import ImageHeadConfig, Pooling
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop.export import export_run
 from tformer_cli.interop.reading import read_weights
+from tformer_cli.interop.timm_vit import export_arguments
+from tformer_cli.models.vit import ViTConfig
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
 
@@ -94,6 +96,17 @@ def test_timm_is_told_every_size(tmp_path):
     assert weights["blocks.1.mlp.fc1.weight"].shape[0] == arguments["mlp_ratio"] * 16
     assert (arguments["global_pool"], arguments["num_heads"]) == ("token", 2)
     assert exported["pretrained_cfg"]["mean"] == [0.3, 0.4, 0.5] and exported["pretrained_cfg"]["crop_pct"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("dim", "ffn_dim", "ratio"), [(192, 768, 4.0), (24, 36, 1.5), (28, 244, None), (640, 2576, None)]
+)
+def test_timm_computes_the_same_hidden_width(dim, ffn_dim, ratio):
+    """It is `int(dim * mlp_ratio)` in timm; the quotient of some widths is rounded down to another width."""
+    config = ViTConfig(dim=dim, heads=2, ffn_dim=ffn_dim)
+    written = export_arguments(config, ImageHeadConfig(), 224, 3)["mlp_ratio"]
+    assert int(dim * written) == ffn_dim
+    assert ratio in (None, written)
 
 
 def test_what_has_no_counterpart_is_refused(tmp_path):

@@ -299,13 +299,19 @@ def export_arguments(config: ViTConfig, head: ImageHeadConfig, size: int | list[
         "embed_dim": config.dim,
         "depth": config.depth,
         "num_heads": config.heads,
-        "mlp_ratio": config.ffn_dim / config.dim,
+        "mlp_ratio": mlp_ratio(config.ffn_dim, config.dim),
         "act_layer": THEIR_ACTIVATIONS[config.activation],
         "class_token": config.class_token,
         "global_pool": next(name for name, pooling in POOLING.items() if pooling is head.pooling),
         "fc_norm": False,
         "init_values": config.layer_scale or None,
     }
+
+
+def mlp_ratio(ffn_dim: int, dim: int) -> float:
+    """Return the ratio r of the widths for which timm's `int(dim * r)` is `ffn_dim`, despite rounding."""
+    ratio = ffn_dim / dim
+    return ratio if int(dim * ratio) == ffn_dim else (ffn_dim + 0.5) / dim
 
 
 def export_weights(config: ViTConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
