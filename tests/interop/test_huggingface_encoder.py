@@ -41,7 +41,7 @@ SHAPES = [
         "num_attention_heads": 5,
         "num_hidden_layers": 1,
         "intermediate_size": 7,
-        "layer_norm_eps": 1e-5,
+        "layer_norm_eps": 1e-2,  # a DistilBERT ignores it
     },
 ]
 DISTILBERT = {
@@ -91,7 +91,6 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
 def test_import_computes_the_same(kind, shape, tmp_path):
     shape = {**shape, "hidden_act": "gelu"} if kind != "bert" else shape
-    shape = {name: value for name, value in shape.items() if kind != "distilbert" or name != "layer_norm_eps"}
     theirs = theirs_of(kind, shape)
     theirs.save_pretrained(tmp_path)
     wordpiece(tmp_path)

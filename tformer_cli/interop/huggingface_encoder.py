@@ -92,8 +92,14 @@ DISTILBERT_SETTINGS = {
     "dropout": "hidden_dropout_prob",
     "attention_dropout": "attention_probs_dropout_prob",
 }
-READ_DISTILBERT: Rules = {**READ, **{theirs: READ[bert] for theirs, bert in DISTILBERT_SETTINGS.items()}}
+READ_DISTILBERT: Rules = {
+    **READ,
+    **{theirs: READ[bert] for theirs, bert in DISTILBERT_SETTINGS.items()},
+    "layer_norm_eps": irrelevant("nothing in transformers reads it in this architecture"),
+}
 """Rules for the import of settings of DistilBERT."""
+DISTILBERT_NORM_EPS = 1e-12
+"""Epsilon of every normalisation of a DistilBERT, which its files cannot change."""
 DISTILBERT_WEIGHTS = {
     "transformer.layer": "encoder.layer",
     "attention.q_lin": "attention.self.query",
@@ -115,7 +121,8 @@ DISTILBERT_WEIGHTS = {
 
 def settings_of_bert(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of the `config.json` of a DistilBERT with the names of BERT's settings."""
-    return {DISTILBERT_SETTINGS.get(name, name): value for name, value in settings.items()} | {"type_vocab_size": 0}
+    named = {DISTILBERT_SETTINGS.get(name, name): value for name, value in settings.items()}
+    return named | {"type_vocab_size": 0, "layer_norm_eps": DISTILBERT_NORM_EPS}
 
 
 def names_of_bert(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
