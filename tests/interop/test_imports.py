@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -334,6 +335,19 @@ def test_special_pieces_are_found_as_their_file_says(how, tmp_path):
     tokenizer = JsonTokenizer.from_folder(tmp_path)
     for text in ("the [MASK] sat", "the[MASK]sat", "[MASK][MASK]", " [MASK] "):
         assert tokenizer.encode(text) == library.encode(text, add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize("architecture", ["GPT2LMHeadModel", "BertForMaskedLM"])
+def test_texts_end_in_the_token_of_their_architecture(architecture, folders, tmp_path):
+    """A folder may name the tokens of both: [CLS] and [SEP] of an encoder, and those of a causal language model."""
+    shutil.copytree(folders[architecture], tmp_path, dirs_exist_ok=True)
+    pieces = {"cls": "t", "sep": "h"} if architecture.startswith("GPT2") else {"bos": "the", "eos": "cat"}
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    first, last = (config[f"{role}_token"] for role in (("bos", "eos") if "cls" in pieces else ("cls", "sep")))
+    config |= {f"{role}_token": piece for role, piece in pieces.items()}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = import_model(tmp_path)[2]
+    assert tokenizer.pieces([tokenizer.bos_id, tokenizer.eos_id]) == [first, last]
 
 
 # --- bad files --------------------------------------------------------------------------------------------------------

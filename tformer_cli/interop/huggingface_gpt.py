@@ -241,7 +241,7 @@ def _read(path: Path, settings: Mapping[str, Any], languages: tuple[str, str], s
     """Read a GPT-2; see `Importer.read`."""
     config = import_config(settings, str(path / CONFIG), say)
     weights = import_weights(config, read_weights(path), str(path))
-    tokenizer = read_tokenizer(path)
+    tokenizer = read_tokenizer(path, causal=True)
     return Foreign(config, cut_vocabulary(weights, tokenizer.vocab_size, str(path)), tokenizer)
 
 

@@ -54,14 +54,18 @@ def to_huggingface(tokenizer: Vocabulary, languages: tuple[str, str], max_length
     return written_files
 
 
-def read_tokenizer(folder: Path) -> Vocabulary:
+def read_tokenizer(folder: Path, *, causal: bool = False) -> Vocabulary:
     """Return the tokenizer of an encoder or a language model: tformer's own if the folder has it, or `tokenizer.json`.
+
+    Args:
+        folder: folder of the model.
+        causal: whether the model is a causal language model, not an encoder.
 
     Raises:
         DataError: if a file is missing or damaged.
     """
     is_ours = (folder / "tokenizer" / META).is_file()
-    return Tokenizer.load(folder) if is_ours else JsonTokenizer.from_folder(folder)
+    return Tokenizer.load(folder) if is_ours else JsonTokenizer.from_folder(folder, causal=causal)
 
 
 def prompt_files(tokenizer: Vocabulary, max_length: int) -> dict[str, bytes]:

@@ -37,6 +37,8 @@ ROLES = {
     "mask": ("mask_token",),
 }
 """Names of each special token in Hugging Face's files; the first existing one is used."""
+CAUSAL_ROLES = ROLES | {"bos": ("bos_token", "cls_token"), "eos": ("eos_token", "sep_token")}
+"""The same names for a causal language model, whose texts end in its `eos_token`."""
 WORD_MARKS = ("\u2581", "\u0120")
 """First characters of pieces that begin a word: the spaces of SentencePiece and of byte-level BPE."""
 
@@ -133,8 +135,12 @@ class JsonTokenizer:
         self._tokenizer.add_special_tokens([piece for piece in dict.fromkeys(pieces) if piece not in added])
 
     @classmethod
-    def from_folder(cls, folder: Path) -> JsonTokenizer:
+    def from_folder(cls, folder: Path, *, causal: bool = False) -> JsonTokenizer:
         """Read the vocabulary in the folder of a pre-trained model.
+
+        Args:
+            folder: the folder.
+            causal: whether the model is a causal language model, not an encoder.
 
         Raises:
             DataError: if there is no `tokenizer.json`, or its special pieces are not named.
@@ -157,7 +163,7 @@ class JsonTokenizer:
                     if key.endswith("_token") and isinstance(text, str):
                         named[key] = text
         special = {}
-        for role, names in ROLES.items():
+        for role, names in (CAUSAL_ROLES if causal else ROLES).items():
             piece = next((named[name] for name in names if name in named), None)
             if piece is not None:
                 special[role] = piece
