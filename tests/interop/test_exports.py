@@ -11,7 +11,7 @@ import torch
 from tests.interop.folders import export_gpt
 from tests.properties.families import FAMILIES
 from tformer_cli import tasks
-from tformer_cli.config.schema import DecodeConfig
+from tformer_cli.config.schema import Cut, DecodeConfig
 from tformer_cli.interop.export import export_run
 from tformer_cli.interop.huggingface_weights import export_config
 from tformer_cli.models.seq2seq import Seq2SeqConfig
@@ -118,6 +118,21 @@ def test_a_tagger_goes_out_with_its_tags(tmp_path):
         assert [model.config.id2label[int(shares[first].argmax())] for first in firsts] == answer.details["tags"]
         expected = answer.details["probabilities"]
         assert [float(shares[first].max()) for first in firsts] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("cut", Cut, ids=lambda cut: cut.name)
+def test_texts_that_are_too_long_lose_the_same_part_there(cut, tmp_path, recwarn):
+    settings = ["model.norm=post", "model.positions=learned", "trainer.steps=1", f"data.cut={cut.name}"]
+    opened, out = exported(tmp_path, "text classification", *settings)
+    warned = [str(one.message) for one in recwarn if "data.cut" in str(one.message)]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    text = "a good film, what a bore of a film, the best film ever, the worst film of all"
+    (tokens,), _, _ = opened.task.data.join([opened.task.data.encode([text])])
+    same = tokenizer(text, truncation=True)["input_ids"] == tokens.tolist()
+    assert same == (cut is not Cut.middle) and len(tokens) == opened.config.model.max_length
+    assert warned == ([] if same else [
+        "warning: data.cut: middle is not exported: Hugging Face's tokenizers cut the end of texts that are too long"
+    ])  # fmt: skip
 
 
 def test_a_model_of_questions_goes_out_with_its_head(tmp_path):

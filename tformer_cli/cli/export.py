@@ -46,5 +46,5 @@ def export(
         raise RunError(f"{output} already exists", "choose another --output")
     from tformer_cli.interop.export import export_run
 
-    export_run(run, output, to)
+    export_run(run, output, to, note)
     note(f"written: {output}")

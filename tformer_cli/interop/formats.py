@@ -75,8 +75,11 @@ class Importer:
     read: Callable[[Path, Mapping[str, Any], tuple[str, str], Say], Foreign]
 
 
-Exporter = Callable[[Opened], dict[str, bytes]]
-"""Returns the files of a run in a format, by name; raises a `ConfigError` if it cannot export the run."""
+Exporter = Callable[[Opened, Say], dict[str, bytes]]
+"""Returns the files of a run in a format, by name; raises a `ConfigError` if it cannot export the run.
+
+The second argument receives warnings about settings of the data that are not exported.
+"""
 
 
 def importers() -> Iterator[Importer]:

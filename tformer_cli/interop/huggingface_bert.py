@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from tformer_cli.config.schema import HeadConfig
+from tformer_cli.config.schema import Cut, HeadConfig
 from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.data.text.tagged_words import TaggedWords
 from tformer_cli.errors import ConfigError
@@ -26,7 +26,7 @@ WithHead = MaskedLanguageModel | SequenceClassifier | TokenClassifier | SpanClas
 """An encoder with any of its heads."""
 
 
-def export(opened: Opened) -> dict[str, bytes]:
+def export(opened: Opened, say: Say = warn) -> dict[str, bytes]:
     """Return the files of a run, see `export_files`.
 
     Raises:
@@ -41,7 +41,11 @@ def export(opened: Opened) -> dict[str, bytes]:
     separator = None if encoding is None else encoding.separator(data.tokenizer)
     words = isinstance(data, TaggedWords) and data.encoding.spaces_words(data.tokenizer)
     head = getattr(opened.config, "head", None)
-    return export_files(model, data.tokenizer, labels, head, separator, words=words)
+    cut = getattr(opened.config.data, "cut", Cut.end)
+    if cut is Cut.middle:
+        cause = "Hugging Face's tokenizers cut the end of texts that are too long"
+        say(f"warning: data.cut: {cut.name} is not exported: {cause}")
+    return export_files(model, data.tokenizer, labels, head, separator, words=words, cut=cut)
 
 
 def export_files(
@@ -52,6 +56,7 @@ def export_files(
     separator: list[int] | None = None,
     *,
     words: bool = False,
+    cut: Cut = Cut.end,
 ) -> dict[str, bytes]:
     """Return the files that `AutoTokenizer` and the `AutoModelFor...` of the model's task load, by name.
 
@@ -64,6 +69,7 @@ def export_files(
         head: settings of a fine-tuned model's head.
         separator: ids between two texts; None: `tokenizer.pair_separator`.
         words: whether the model reads lists of words, each as if it followed a space.
+        cut: part that is cut from texts that are too long, see `encoder_files`.
 
     Raises:
         ConfigError: if the model or its tokenizer has no counterpart in transformers.
@@ -87,7 +93,7 @@ def export_files(
     return {
         CONFIG: json_file(settings),
         WEIGHTS: weights_file(encoder.export_weights(config, model.state_dict(), spans=spans)),
-        **encoder_files(tokenizer, config.max_length, config.segments, separator, words=words),
+        **encoder_files(tokenizer, config.max_length, config.segments, separator, words=words, cut=cut),
         **tokenizer_files(tokenizer),
     }
 

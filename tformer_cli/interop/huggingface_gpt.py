@@ -194,7 +194,7 @@ def export_config(config: GPTConfig, vocab_size: int, eos_id: int, pad_id: int) 
     }
 
 
-def export(opened: Opened) -> dict[str, bytes]:
+def export(opened: Opened, say: Say = warn) -> dict[str, bytes]:
     """Return the files of a run, see `export_files`.
 
     Raises:

@@ -33,7 +33,7 @@ from tformer_cli.tokenizers.tokenizer import Tokenizer, Vocabulary
 from tformer_cli.train.restore import Opened
 
 
-def export(opened: Opened) -> dict[str, bytes]:
+def export(opened: Opened, say: Say = warn) -> dict[str, bytes]:
     """Return the files of a run, see `export_files`.
 
     Raises:

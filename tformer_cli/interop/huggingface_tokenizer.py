@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tformer_cli.config.schema import Cut
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop.marian_tokenizer import SOURCE, TARGET, TARGET_VOCABULARY, VOCABULARY
 from tformer_cli.interop.sentencepiece_json import fast_tokenizer, parse
@@ -89,6 +90,7 @@ def encoder_files(
     separator: list[int] | None = None,
     *,
     words: bool = False,
+    cut: Cut = Cut.end,
 ) -> dict[str, bytes]:
     """Return the files that `AutoTokenizer` reads for an encoder: [CLS] A [SEP] and [CLS] A [SEP] B [SEP].
 
@@ -98,6 +100,8 @@ def encoder_files(
         segments: number of segments of the model; with fewer than two, B has the segment of A.
         separator: ids between two texts; None: `tokenizer.pair_separator`.
         words: whether the model reads lists of words, each as if it followed a space.
+        cut: part that is cut from texts that are too long if the tokenizer is asked to (`truncation=True`); their
+            tokenizers have no counterpart of `middle` and cut the end instead.
 
     Raises:
         ConfigError: if the vocabulary has a property that `tokenizer.json` cannot express.
@@ -110,7 +114,7 @@ def encoder_files(
     pair = [tokenizer.bos_id, "A", *separator, "B", tokenizer.eos_id]
     template = _template(tokenizer, first, pair, segments)
     inputs = ["input_ids", *(["token_type_ids"] if segments > 1 else []), "attention_mask"]
-    return _files(tokenizer, max_length, ids, template, inputs, words=words)
+    return _files(tokenizer, max_length, ids, template, inputs, words=words, cut=cut)
 
 
 def _template(tokenizer: Vocabulary, single: list[int | str], pair: list[int | str], segments: int) -> dict[str, Any]:
@@ -142,6 +146,7 @@ def _files(
     inputs: list[str],
     *,
     words: bool = False,
+    cut: Cut = Cut.end,
 ) -> dict[str, bytes]:
     named = dict(zip(special, tokenizer.pieces(special.values()), strict=True))
     if isinstance(tokenizer, JsonTokenizer):
@@ -157,6 +162,7 @@ def _files(
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
         "clean_up_tokenization_spaces": False,
+        "truncation_side": "left" if cut is Cut.beginning else "right",
         **{f"{role}_token": piece for role, piece in named.items()},
         "model_input_names": inputs,
         **({} if isinstance(tokenizer, JsonTokenizer) else WHOLE_LINES),

@@ -127,7 +127,7 @@ def _colours(values: list[float], channels: int, where: str) -> list[float]:
     return list(values)[:channels]
 
 
-def export_huggingface(opened: Opened) -> dict[str, bytes]:
+def export_huggingface(opened: Opened, say: Say = warn) -> dict[str, bytes]:
     """Return the files of a run, see `huggingface_files`.
 
     Raises:
@@ -136,7 +136,7 @@ def export_huggingface(opened: Opened) -> dict[str, bytes]:
     return huggingface_files(*_classifier(opened))
 
 
-def export_timm(opened: Opened) -> dict[str, bytes]:
+def export_timm(opened: Opened, say: Say = warn) -> dict[str, bytes]:
     """Return the files of a run, see `timm_files`.
 
     Raises:
