@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from tformer_cli.config.schema import Activation
 from tformer_cli.data.core.batch import Batch
@@ -37,6 +38,24 @@ def test_counting_changes_no_gradient(activation):
     shapes = layer.project_in.weight.numel() + layer.project_out.weight.numel()
     products = 2 * 200 * (2 * shapes + layer.project_out.weight.numel())
     assert throughput.flops_per_unit == products / 200
+
+
+def test_a_step_is_compiled_after_its_work_is_counted():
+    """PyTorch would never compile a function that it first met while it counted operations."""
+    graphs, layer = [], nn.Linear(3, 3)
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    layer.forward = lambda x: x + x
+    layer.compile(backend=backend)
+    throughput = Throughput(Machine(torch.device("cpu"), "fp32", "explicit", 1, 1e9), ranks=1)
+    with throughput.counting([Rows(torch.arange(200))]):
+        layer(torch.ones(3))
+    assert not graphs
+    layer(torch.ones(3))
+    assert len(graphs) == 1
 
 
 class Pictures(Rows):

@@ -51,10 +51,10 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool, fi
     from tformer_cli.train.machine import pick_device, tune_heap
 
     tune_heap()  # before torch allocates anything large
-    from tformer_cli.nn.block import Block
     from tformer_cli.runs.folder import Lock, clear_start
     from tformer_cli.train import parallel
     from tformer_cli.train.ending import finish
+    from tformer_cli.train.layers import compile_blocks
     from tformer_cli.train.log import Console
 
     ranks = parallel.join(pick_device(config.trainer.device).type, config.trainer.distributed_timeout)
@@ -71,6 +71,8 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool, fi
         trainer = _trainer(task, run, newest, ranks, console)
         if newest is None and initial is not None:
             _start_from(initial, trainer, initial_labels)
+        if config.trainer.compile:
+            compile_blocks(trainer.model)
         ranks.wait()  # until every rank has read the initial weights
         if ranks.first:
             clear_start(run)
@@ -78,9 +80,6 @@ def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool, fi
                 trainer.validation.check_metric()
             _write_start(task, run, trainer.machine)
             _header(trainer, ranks, run, console)
-        if config.trainer.compile:
-            for block in [module for module in trainer.model.modules() if isinstance(module, Block)]:
-                block.compile()
         trainer.fit()
         if ranks.first:
             finish(trainer)

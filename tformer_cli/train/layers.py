@@ -1,4 +1,4 @@
-"""The layers of a model, and the factors of their learning rates.
+"""The layers of a model: the factors of their learning rates, and the blocks that `torch.compile` compiles.
 
 A stack is a module with an attribute `blocks`, the sequence of its blocks.
 """
@@ -9,6 +9,11 @@ from collections import defaultdict
 
 from torch import nn
 
+from tformer_cli.errors import ConfigError
+
+RECOMPILATIONS = 8
+"""Compilations of blocks of the same shape: for training, evaluation and different shapes of inputs (torch's limit)."""
+
 
 def stacks(model: nn.Module) -> dict[str, dict[str, nn.Module]]:
     """Return the blocks of each stack, in order and by name, by the name of the stack."""
@@ -18,6 +23,28 @@ def stacks(model: nn.Module) -> dict[str, dict[str, nn.Module]]:
             names = {part: name for name, part in module.named_modules(prefix=stack)}
             blocks[stack] = {names[block]: block for block in module.blocks}
     return blocks
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile all blocks of a model with `torch.compile`, except recurrent layers, which it does not compile.
+
+    Blocks of one class are compiled as one function, and torch limits how often it compiles a function again. This
+    limit is raised for blocks of different shapes.
+
+    Raises:
+        ConfigError: if there is no such block.
+    """
+    from torch._dynamo import config as limits  # slow to import
+
+    blocks = dict.fromkeys(block for blocks in stacks(model).values() for block in blocks.values())
+    compiled = [block for block in blocks if not any(isinstance(part, nn.RNNBase) for part in block.modules())]
+    if not compiled:
+        cause = "trainer.compile: torch.compile does not compile recurrent layers, and this model has no other blocks"
+        raise ConfigError(cause, "trainer.compile=false")
+    shapes = {tuple(weight.shape for weight in block.parameters()) for block in compiled}
+    limits.recompile_limit = max(limits.recompile_limit, RECOMPILATIONS * len(shapes))
+    for block in compiled:
+        block.compile()
 
 
 def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:

@@ -53,12 +53,16 @@ class Throughput:
 
     @contextmanager
     def counting(self, micro_batches: list[Batch]) -> Iterator[None]:
-        """Count the floating-point operations of the first step inside the context; later steps are not counted."""
+        """Count the floating-point operations of the first step inside the context; later steps are not counted.
+
+        The counted step is not compiled: PyTorch would never compile functions that it first meets inside the counter.
+        """
         if self.flops_per_unit:
             yield
             return
         self.unit, self.is_padded = micro_batches[0].unit, micro_batches[0].is_padded
-        with FlopCounterMode(display=False, custom_mapping=NOT_DECOMPOSED) as counter:
+        counter = FlopCounterMode(display=False, custom_mapping=NOT_DECOMPOSED)
+        with torch.compiler.set_stance("force_eager"), counter:
             yield
         self.flops_per_unit = counter.get_total_flops() / max(1, sum(batch.sizes()[1] for batch in micro_batches))
 

@@ -114,7 +114,7 @@ class TrainerConfig:
     device: Device = setting(Device.auto, "auto: cuda, then mps, then cpu")
     precision: Precision = setting(Precision.auto, "auto: bf16 if a short measurement shows that it is faster")
     attention: Attention = setting(Attention.auto, "attention backend; auto: the faster one, measured at the start")
-    compile: bool = setting(False, "compile each block with torch.compile (faster on a GPU)")
+    compile: bool = setting(False, "compile each block with torch.compile (faster on a GPU); not for recurrent layers")
     threads: int = setting(0, "CPU threads; 0: one per physical core", low=0, high=1024)
     evaluate_every: int = setting(1000, "steps between evaluations; 0: at the end only", low=0)
     checkpoint_every: int = setting(1000, "steps between checkpoints; 0: with each evaluation and at the end", low=0)
