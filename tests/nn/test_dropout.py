@@ -26,6 +26,19 @@ def test_rate_and_scale(rate: float) -> None:
     assert abs(rounded - rate) <= 1 / 512
 
 
+def test_dropout_is_compiled_as_one_graph() -> None:
+    """Different shapes are compiled; `fullgraph` refuses code that the compiler cannot read."""
+    torch.compiler.reset()
+    layer = Dropout(0.5)
+    layer.compile(backend="aot_eager", fullgraph=True)
+    for count in (4000, 5000, 832):
+        x = torch.ones(count, requires_grad=True)
+        out = layer(x)
+        out.sum().backward()
+        assert set(out.tolist()) == {0.0, 2.0} and x.grad is not None and torch.equal(x.grad, out)
+        assert abs(float((out == 0).float().mean()) - 0.5) < 0.1
+
+
 def test_elements_are_dropped_independently() -> None:
     """A draw serves eight elements: neighbours must not go together."""
     dropped = (Dropout(0.5)(torch.ones(200_000)) == 0).double()

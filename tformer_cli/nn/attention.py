@@ -90,8 +90,9 @@ class Mask:
             return None
         if self.may_be_empty and (self.allowed is not None or queries > keys):
             any_allowed = allowed.any(-1, keepdim=True)
-            # On a GPU the check would wait for the device.
-            if allowed.device.type != "cpu" or not bool(any_allowed.all()):
+            # On a GPU the check would wait for the device, and compiled code cannot depend on it.
+            unchecked = torch.compiler.is_compiling() or allowed.device.type != "cpu"
+            if unchecked or not bool(any_allowed.all()):
                 self.any_allowed = any_allowed
                 allowed = allowed | ~any_allowed  # an empty row attends to all keys, and its output is set to zero
         self._additive = torch.zeros(allowed.shape, dtype=dtype, device=device).masked_fill_(~allowed, -torch.inf)

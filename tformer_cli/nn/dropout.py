@@ -47,9 +47,13 @@ class _DropoutAdd(torch.autograd.Function):
 
 
 def _threshold(x: Tensor, rate: float) -> int:
-    """Return the number of byte values, of 256, for which an element is dropped; 0 if bytes are not used."""
+    """Return the number of byte values, of 256, for which an element is dropped; 0 if bytes are not used.
+
+    Compiled code draws torch's numbers, which the compiler fuses with the rest.
+    """
     threshold = round(rate * 256)
-    return threshold if x.device.type == "cpu" and threshold < 256 else 0
+    draws_bytes = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return threshold if draws_bytes and threshold < 256 else 0
 
 
 def dropout(x: Tensor, rate: float) -> Tensor:
