@@ -29,6 +29,11 @@ CASES = [
         [*CONSISTENT, "model.dropout=0.3", "head.frozen=true"],
         "a frozen encoder has no dropout.*: head.dropout=0.1",
     ),
+    (
+        "token tagging",
+        [*CONSISTENT, "model.dropout=0.3", "head.dropout=0", "head.frozen=true"],
+        "a frozen encoder has no dropout.*: head.dropout=0.1",
+    ),
     ("vit", [*CONSISTENT, "model.stochastic_depth=0.5"], "two passes over a batch are equal.*: model.dropout=0.1"),
     ("translation", [*CONSISTENT, "model.stochastic_depth=0.5"], "two passes over a batch are equal"),
     (
@@ -81,7 +86,7 @@ def test_a_run_that_was_trained_with_them_is_opened(name, settings, message, tmp
         ("vit", [*CONSISTENT, "model.stochastic_depth=0.5", "model.depth=2"]),
         ("translation", [*CONSISTENT, "model.stochastic_depth=0.5", "model.decoder_depth=2"]),
         ("conformer", [*CONSISTENT, *NO_MASKS, "model.stochastic_depth=0.5", "model.depth=2"]),
-        ("text classification", [*CONSISTENT, "head.frozen=true", "model.attention_dropout=0.1"]),
+        ("text classification", [*CONSISTENT, "head.frozen=true", "head.dropout=0.1"]),
         ("conformer", ["objective.ctc_weight=0", "decode.method=attention"]),
         ("conformer", ["objective.ctc_weight=1", "decode.method=joint", "decode.ctc_weight=1"]),
         ("conformer", ["objective.ctc_weight=0", "decode.method=joint", "decode.ctc_weight=0"]),

@@ -170,6 +170,11 @@ class Experiment:
             raise ConfigError(
                 cause, "model.dropout=0.1" if hasattr(self.model, "dropout") else "regularise.consistency=0"
             )
+        head = getattr(self, "head", None)
+        if self.regularise.consistency and isinstance(head, HeadConfig) and head.frozen and not is_random(head):
+            cause = "regularise.consistency: two passes over a batch are equal"
+            cause += ", as a frozen encoder has no dropout and head.dropout is 0"
+            raise ConfigError(cause, "head.dropout=0.1")
 
     def unsmoothed(self) -> str:
         """Return the reason why label smoothing has no effect; empty: it has an effect."""

@@ -22,7 +22,6 @@ from tformer_cli.config.schema import (
     TextExperiment,
     TransformerDecoderConfig,
     check_replaced,
-    is_random,
     setting,
 )
 from tformer_cli.errors import ConfigError
@@ -51,18 +50,6 @@ class ImageClassificationExperiment(ImageExperiment):
             if hasattr(self.model, "class_token"):
                 cause = "head.pooling: cls needs the [class] token, and model.class_token is false"
             raise ConfigError(cause, "head.pooling=mean")
-
-    def check_training(self) -> None:
-        """Refuse consistency if the head alone is trained and has no dropout: a frozen encoder computes without it.
-
-        Raises:
-            ConfigError: naming the setting and a valid value.
-        """
-        super().check_training()
-        if self.regularise.consistency and self.head.frozen and not is_random(self.head):
-            cause = "regularise.consistency: two passes over a batch are equal"
-            cause += ", as a frozen encoder has no dropout and head.dropout is 0"
-            raise ConfigError(cause, "head.dropout=0.1")
 
 
 @dataclass
