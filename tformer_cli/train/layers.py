@@ -6,6 +6,7 @@ A stack is a module with an attribute `blocks`, the sequence of its blocks.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -17,12 +18,13 @@ RECOMPILATIONS = 8
 
 def stacks(model: nn.Module) -> dict[str, dict[str, nn.Module]]:
     """Return the blocks of each stack, in order and by name, by the name of the stack."""
-    blocks = {}
+    result = {}
     for stack, module in model.named_modules(remove_duplicate=False):
-        if hasattr(module, "blocks"):
+        blocks: Sequence[nn.Module] | None = getattr(module, "blocks", None)
+        if blocks is not None:
             names = {part: name for name, part in module.named_modules(prefix=stack)}
-            blocks[stack] = {names[block]: block for block in module.blocks}
-    return blocks
+            result[stack] = {names[block]: block for block in blocks}
+    return result
 
 
 def compile_blocks(model: nn.Module) -> None:
@@ -68,8 +70,11 @@ def layer_scales(model: nn.Module, decay: float) -> dict[str, float]:
         Factors by the names of `model.named_parameters()`.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    modules = model.named_modules(remove_duplicate=False)
-    inputs = {name: module.stack_inputs for name, module in modules if hasattr(module, "stack_inputs")}
+    inputs: dict[str, dict[str, tuple[str, ...]]] = {
+        name: getattr(module, "stack_inputs")  # noqa: B009  # unknown to nn.Module
+        for name, module in model.named_modules(remove_duplicate=False)
+        if hasattr(module, "stack_inputs")
+    }
     below = {_joined(name, child) for name, children in inputs.items() for child in children}
     blocks = {stack: list(names) for stack, names in stacks(model).items() if below.isdisjoint(_prefixes(stack))}
     above_block = {block: len(names) - number for names in blocks.values() for number, block in enumerate(names)}
