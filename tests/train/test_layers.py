@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 from torch._dynamo import config as limits
 
@@ -27,6 +28,22 @@ def test_training_compiles_all_blocks(name, tmp_path, monkeypatch):
     with limits.patch(recompile_limit=8):
         launch(config, tmp_path / "run", quiet=True)
         assert (compiled, limits.recompile_limit // 8) == COMPILED[name]
+
+
+def test_steps_are_compiled_and_evaluations_are_not(tmp_path, monkeypatch):
+    """Scores are then those of `tformer evaluate`. The first step is not compiled, since its work is counted."""
+    gradients, compile_block = [], nn.Module.compile
+
+    def backend(graph, inputs):
+        gradients.append(torch.is_grad_enabled())
+        return graph.forward
+
+    torch.compiler.reset()
+    monkeypatch.setattr(nn.Module, "compile", lambda block: compile_block(block, backend=backend))
+    config = family_named("resnet").config(tmp_path, "trainer.compile=true", "trainer.steps=2")
+    with limits.patch(recompile_limit=8):
+        launch(config, tmp_path / "run", quiet=True)
+    assert gradients == [True] * 2
 
 
 def test_a_model_of_recurrent_layers_is_not_compiled(tmp_path):

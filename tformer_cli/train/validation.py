@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -84,6 +85,12 @@ class Validation:
             return best is None or (score > best if self.higher_is_better else score < best)
         return best_loss is not None and loss < best_loss
 
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Compute as `tformer evaluate` inside the context: in the run's precision, without gradients, not compiled."""
+        with torch.no_grad(), self.machine.autocast(), torch.compiler.set_stance("force_eager"):
+            yield
+
     def measure(self, share: Share = unshared) -> Evaluation:
         """Score the validation split with the current weights; the model stays in evaluation mode.
 
@@ -97,7 +104,7 @@ class Validation:
             limit=self.trainer.evaluate_limit,
             samples=self.trainer.samples,
         )
-        with torch.no_grad(), self.machine.autocast():
+        with self._evaluating():
             view = self.task.data.view("validation")
             return self.task.evaluator.evaluate(self.model, view, scoring, share)
 
@@ -113,12 +120,12 @@ class Validation:
             return
         self.model.eval()
         scoring = Scoring(decoded=self.trainer.evaluate_decoded, thorough=False, limit=1, samples=0)
-        with torch.no_grad(), self.machine.autocast():
+        with self._evaluating():
             self.score(self.task.evaluate(self.model, "validation", scoring))
 
     def pictures(self) -> Mapping[str, Picture | Sound]:
         """Return the pictures of the task; none if `trainer.samples` is 0."""
-        with torch.no_grad(), self.machine.autocast():
+        with self._evaluating():
             return self.task.evaluator.pictures(self.model) if self.trainer.samples else {}
 
     def score(self, evaluation: Evaluation) -> float:
