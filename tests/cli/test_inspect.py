@@ -287,7 +287,7 @@ def test_an_error_while_files_are_written_leaves_the_earlier_folder(run, monkeyp
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tformer_cli.runs.writing.write_new_folder", full)
+    monkeypatch.setattr("tformer_cli.runs.writing.write_files", full)
     assert main(["inspect", str(run), "another film", *QUICK]) == 1
     assert "No space left on device" in error(capsys)
     assert (run / "inspect" / "inspect.json").read_bytes() == before
@@ -336,6 +336,42 @@ def test_a_call_that_is_killed_while_it_writes_leaves_the_earlier_folder(run, tm
     assert {path.name: path.read_bytes() for path in (tmp_path / "pages").iterdir()} == files
     command.write_folder(tmp_path / "pages", {"inspect.json": b"[]"})
     assert [path.name for path in (tmp_path / "pages").iterdir()] == ["inspect.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_folder_that_a_killed_call_moved_aside_is_put_back_and_replaced(tmp_path, monkeypatch):
+    """It is put back even if the next call fails; what else killed calls have left is removed."""
+    pages, files = tmp_path / "pages", {"index.html": b"old", "inspect.json": b'{"figures": []}'}
+    command.write_folder(pages, files)
+    program = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from tformer_cli.cli.inspect_folder import write_folder\n"
+        "rename = os.rename\n"
+        "os.rename = lambda *paths: (rename(*paths), os.kill(os.getpid(), 9))\n"
+        f"write_folder(Path({str(pages)!r}), {{'inspect.json': b'new'}})\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    assert not pages.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("tformer_cli.runs.writing.write_files", lambda *arguments: (_ for _ in ()).throw(OSError("full")))
+        with pytest.raises(RunError, match="full"):
+            command.write_folder(pages, {"inspect.json": b"[]"})
+    assert {path.name: path.read_bytes() for path in pages.iterdir()} == files
+    (scratch,) = (path for path in tmp_path.iterdir() if path != pages)
+    for path in (*scratch.rglob("*"), scratch):
+        os.utime(path, (time.time() - 3600,) * 2)
+    command.write_folder(pages, {"inspect.json": b"[]"})
+    assert list(tmp_path.iterdir()) == [pages] and [path.name for path in pages.iterdir()] == ["inspect.json"]
+
+
+def test_a_folder_that_a_killed_call_has_left_incomplete_is_named_as_such(run, tmp_path, capsys):
+    (tmp_path / "pages" / ".writing").mkdir(parents=True)
+    assert main(["inspect", str(run), "a film", *QUICK, "-o", str(tmp_path / "pages")]) == 1
+    assert error(capsys) == (
+        f"{tmp_path / 'pages'} holds .writing: another call fills it, or was killed before it was complete: wait for"
+        " it, name another folder, or remove this one"
+    )
 
 
 def test_senses_of_a_word_are_read_from_a_file(run, tmp_path):

@@ -270,7 +270,6 @@ def test_several_processes_replace_one_file_each_with_its_own_whole_content(tmp_
     def replace(source, target):
         names.append(Path(source).name)
         if len(names) == 1:  # meanwhile another process writes the same file
-            monkeypatch.setattr(os, "getpid", lambda: 7)
             replace_file(path, b"second")
         real_replace(source, target)
 

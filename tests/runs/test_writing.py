@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tformer_cli.errors import RunError
-from tformer_cli.runs.writing import check_output, output_file, write_new_folder
+from tformer_cli.runs.writing import check_output, output_file, replace_file, write_new_folder
 
 
 def write(path: Path, *records: bytes) -> None:
@@ -147,4 +149,86 @@ def test_a_folder_is_there_in_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr("tformer_cli.runs.writing.sync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "full")))
     with pytest.raises(RunError, match="cannot be written"):
         write_new_folder(tmp_path / "failed", {"a": b"1"})
-    assert "failed" not in os.listdir(tmp_path) and ".failed.writing" not in os.listdir(tmp_path)
+    assert "failed" not in os.listdir(tmp_path) and sorted(os.listdir(tmp_path)) == ["empty", "new"]
+
+
+class Interrupted(dict):
+    """Files that let another call run after the first one is written."""
+
+    def __init__(self, files: dict[str, bytes], other: Callable[[], None]) -> None:
+        super().__init__(files)
+        self.other = other
+
+    def items(self):
+        first, *others = super().items()
+        yield first
+        self.other()
+        yield from others
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_of_two_writers_of_one_folder_one_writes_it_and_the_other_fails(tmp_path, exists):
+    """A new folder belongs to the first that is complete, an empty folder to the first that begins."""
+    path, ours, theirs = tmp_path / "out", {"a": b"1", "b": b"1"}, {"b": b"2", "c": b"2"}
+    messages = []
+
+    def write_theirs() -> None:
+        try:
+            write_new_folder(path, theirs)
+        except RunError as error:
+            messages.append(str(error))
+
+    if exists:
+        path.mkdir()
+    try:
+        write_new_folder(path, Interrupted(ours, write_theirs))
+    except RunError as error:
+        messages.append(str(error))
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == (ours if exists else theirs)
+    (message,) = messages
+    assert ("another call fills it" if exists else "already exists") in message
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_gets_a_file_in_the_last_moment_is_left_alone(tmp_path, monkeypatch):
+    path = tmp_path / "out"
+    path.mkdir()
+    mkdir = Path.mkdir
+
+    def mkdir_later(folder: Path, *arguments, **settings) -> None:
+        (path / "letter").touch()
+        mkdir(folder, *arguments, **settings)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_later)
+    with pytest.raises(RunError, match="already exists"):
+        write_new_folder(path, {"a": b"1"})
+    assert os.listdir(path) == ["letter"]
+
+
+def test_folders_of_killed_writers_are_removed_when_they_are_old(tmp_path):
+    for name, age in ((".out.1.writing", 3600), (".out.2.writing", 5), (".other.3.writing", 3600)):
+        (tmp_path / name / "new").mkdir(parents=True)
+        for path in (tmp_path / name / "new", tmp_path / name):
+            os.utime(path, (time.time() - age,) * 2)
+    write_new_folder(tmp_path / "out", {"a": b"1"})
+    assert sorted(os.listdir(tmp_path)) == [".other.3.writing", ".out.2.writing", "out"]
+
+
+def test_threads_that_replace_one_file_do_not_write_to_each_other(tmp_path):
+    """Each temporary file has a name of its own, also where processes of several machines have equal numbers."""
+    errors = []
+
+    def replace(content: bytes) -> None:
+        try:
+            for _ in range(30):
+                replace_file(tmp_path / "file", content)
+        except OSError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=replace, args=(letter * 100_000,)) for letter in (b"a", b"b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and (tmp_path / "file").read_bytes() in (b"a" * 100_000, b"b" * 100_000)
+    assert os.listdir(tmp_path) == ["file"]

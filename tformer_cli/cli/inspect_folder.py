@@ -36,7 +36,7 @@ def check_folder(folder: Path) -> None:
     """
     import os
 
-    from tformer_cli.runs.writing import check_new_folder
+    from tformer_cli.runs.writing import check_new_folder, check_not_filling
 
     if not folder.name:
         raise RunError(f"{folder} is the root of the file system", "name a folder with --output")
@@ -45,7 +45,9 @@ def check_folder(folder: Path) -> None:
         raise RunError(f"{folder}: {parent} is not a writable folder", "choose another with --output")
     if not folder.is_dir():
         check_new_folder(folder)
-    elif foreign := foreign_entry(folder):
+        return
+    check_not_filling(folder)
+    if foreign := foreign_entry(folder):
         cause = f"{folder} holds {foreign}, which is not from an earlier tformer inspect"
         raise RunError(cause, "move it, or name another folder with --output")
 
@@ -92,27 +94,36 @@ def write_folder(folder: Path, files: dict[str, bytes]) -> None:
         RunError: if it cannot be written, or holds other files by then.
     """
     import os
-    import shutil
-    import tempfile
 
-    from tformer_cli.runs.writing import write_new_folder
+    from tformer_cli.runs.writing import scratch_folder, write_files, write_new_folder
 
     try:
+        _put_back(folder)
         if not folder.is_dir() or not any(folder.iterdir()):
             write_new_folder(folder, files)
             return
         check_folder(folder)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name[:50]}.", dir=folder.parent))
-        try:
-            write_new_folder(scratch / "new", files)
-            os.rename(folder, scratch / "old")
-            os.rename(scratch / "new", folder)
-        finally:
-            if (scratch / "old").exists() and not os.path.lexists(folder):
-                os.rename(scratch / "old", folder)
-            shutil.rmtree(scratch, ignore_errors=True)
+        with scratch_folder(folder) as scratch:
+            write_files(scratch / "new", files)
+            try:
+                os.rename(folder, scratch / "old")
+                os.rename(scratch / "new", folder)
+            finally:
+                if (scratch / "old").exists() and not os.path.lexists(folder):
+                    os.rename(scratch / "old", folder)
     except OSError as error:
         raise RunError(f"{folder}: {error.strerror or error}", "make the folder writable") from error
+
+
+def _put_back(folder: Path) -> None:
+    """Put back the folder that a killed call had moved aside, so that it is replaced and not lost."""
+    import os
+
+    from tformer_cli.runs.writing import scratch_folders
+
+    for scratch in scratch_folders(folder):
+        if (scratch / "old").is_dir() and not os.path.lexists(folder):
+            os.rename(scratch / "old", folder)
 
 
 def write_events(folder: Path, sections: Sequence[Section], opened: Opened) -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import re
+import secrets
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +28,8 @@ UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """Errors of fsync on file systems without support for it, which are ignored."""
 ABANDONED_SECONDS = 600
 """A file that is not complete after this time belongs to a killed process."""
+FILLING = ".writing"
+"""Name of the temporary folder in a folder that is being filled."""
 MOST_LINKS, MOST_NAME_BYTES = 40, 255
 DESCRIPTOR = re.compile(r"/dev/(stdin|stdout|stderr|fd/\d+)|/proc/(self|thread-self|\d+)/(task/\d+/)?fd/\d+")
 """Names of open files, which are written to directly and never replaced."""
@@ -244,13 +249,13 @@ def _write_file(path: Path, content: bytes) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Replace a file atomically: a reader sees the old or the new content, never a part.
 
-    Several processes may do so at the same time; the content of the last one remains. Files of killed processes are
-    removed.
+    Several processes and threads may do so at the same time; the content of the last one remains. Files of killed
+    processes are removed.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.writing")
     for old in path.parent.glob(".*.writing"):
         with contextlib.suppress(OSError):
-            if old.is_file() and time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
+            if old.is_file() and _is_abandoned(old):
                 old.unlink()
     try:
         _write_file(temporary, content)
@@ -262,18 +267,39 @@ def replace_file(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def _is_abandoned(path: Path) -> bool:
+    """Return whether a temporary file or folder, and all that it contains, are old."""
+    times = [entry.lstat().st_mtime for entry in (path, *path.rglob("*"))]
+    return time.time() - max(times) > ABANDONED_SECONDS
+
+
 def check_new_folder(path: Path) -> None:
     """Refuse a folder that is not empty, before slow work starts.
 
     Raises:
         RunError: if there is a file of that name, or a folder that is not empty.
     """
+    check_not_filling(path)
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
         raise RunError(f"{path} already exists", "name another folder, or remove it")
 
 
+def check_not_filling(path: Path) -> None:
+    """Refuse a folder that another call fills, or that a killed one has left incomplete.
+
+    Raises:
+        RunError: if it is such a folder.
+    """
+    if os.path.lexists(path / FILLING):
+        cause = f"{path} holds {FILLING}: another call fills it, or was killed before it was complete"
+        raise RunError(cause, "wait for it, name another folder, or remove this one")
+
+
 def write_new_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder atomically.
+    """Write a folder atomically; of several processes that write the same one, all but the first fail.
+
+    A folder that exists keeps its owner, its permissions and the shells that are in it: its files are written to
+    `.writing` in it, and then moved.
 
     Args:
         path: the folder, which must not exist or be empty; an empty folder is filled.
@@ -284,19 +310,63 @@ def write_new_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """
     try:
         check_new_folder(path)
-        temporary = path / ".writing" if path.is_dir() else path.absolute().with_name(f".{path.name}.writing")
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            write_files(temporary, files)
-            if path.is_dir():
-                for child in sorted(temporary.iterdir()):
-                    os.replace(child, path / child.name)
-                temporary.rmdir()
-            else:
-                os.replace(temporary, path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+        if path.is_dir():
+            _fill_folder(path, files)
+        else:
+            _create_folder(path, files)
     except OSError as error:
         cause = f"{path}: cannot be written: {error.strerror or error}"
         raise RunError(cause, f"{write_remedy(error)}, or name another folder") from error
+
+
+def _fill_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files of an empty folder; the temporary folder in it is created by one process alone."""
+    temporary = path / FILLING
+    try:
+        temporary.mkdir()
+    except FileExistsError:
+        check_not_filling(path)
+        raise
+    try:
+        if os.listdir(path) != [FILLING]:
+            raise RunError(f"{path} already exists", "name another folder, or remove it")
+        write_files(temporary, files)
+        for child in sorted(temporary.iterdir()):
+            os.replace(child, path / child.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _create_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder beside its place, and rename it; the system refuses this if another one has files by then."""
+    with scratch_folder(path) as scratch:
+        (scratch / "new").mkdir()
+        write_files(scratch / "new", files)
+        try:
+            os.rename(scratch / "new", path)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                check_new_folder(path)
+            raise
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Create a temporary folder beside a path, and remove it after the context, with those of killed processes."""
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for old in scratch_folders(path):
+        with contextlib.suppress(OSError):
+            if _is_abandoned(old):
+                shutil.rmtree(old)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name[:50]}.", suffix=".writing", dir=path.parent))
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def scratch_folders(path: Path) -> list[Path]:
+    """Return the temporary folders of `scratch_folder` for a path, of running and of killed processes."""
+    path = path.absolute()
+    return sorted(old for old in path.parent.glob(f".{glob.escape(path.name[:50])}.*.writing") if old.is_dir())
