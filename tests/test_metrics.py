@@ -36,6 +36,10 @@ def test_scores_of_several_labels_and_of_numbers():
     two_of_three = np.eye(2, 3, dtype=int)  # the third label neither occurs nor is predicted
     assert several_labels_scores(two_of_three, two_of_three)["f1_macro"] == 100
     assert several_labels_scores(two_of_three, np.ones((2, 3), int))["f1_macro"] == pytest.approx(100 * 4 / 9)
+    one_of_three = np.array([[1, 0, 0], [1, 0, 0]])
+    assert several_labels_scores(two_of_three, one_of_three)["f1_macro"] == pytest.approx(100 * (2 / 3 + 0) / 2)
+    none = np.zeros((2, 3), int)
+    assert several_labels_scores(none, none)["f1_macro"] == 0
     values = number_scores(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 60.0]))
     assert values["spearman"] == pytest.approx(1) and values["pearson"] < 1
     assert number_scores(np.array([1.0, 2.0]), np.array([3.0, 3.0]))["pearson"] == 0

@@ -278,7 +278,9 @@ def test_impossible_sweeps_are_answered(given, answer):
         ("quickstart/conformer", "data.sample_rate=16000"),
         ("quickstart/vit", "model.norm=post"),
         ("quickstart/vit", "head.pooling=mean"),
+        ("quickstart/vit", "head.hidden=true"),
         ("quickstart/vit", "data.mean=[0.9]"),
+        ("quickstart/vit", "data.std=[0.9]"),
         ("quickstart/captions", "decoder.heads=2"),
     ],
 )
@@ -288,6 +290,14 @@ def test_a_trained_run_keeps_what_its_weights_belong_to(recipe, setting):
     with pytest.raises(ConfigError, match=f"{key}: this run was trained with .*: leave this setting out"):
         override(config, [setting], trained=True)
     override(config, ["trainer.threads=1", "model.norm=pre"], trained=True)
+
+
+@pytest.mark.parametrize("setting", ["quickstart/gpt model.max_length", "quickstart/captions decoder.max_length"])
+def test_a_trained_run_may_write_longer_texts(setting):
+    recipe, key = setting.split()
+    config = compose(recipe)
+    longer = f"{key}={flatten(config)[key] + 1}"
+    assert flatten(override(config, [longer], trained=True)) == flatten(override(config, [longer]))
 
 
 def test_a_changed_option_file_counts_and_results_are_not_shared(tmp_path, monkeypatch):

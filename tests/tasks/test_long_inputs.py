@@ -116,6 +116,7 @@ def test_advice_for_an_option_without_effect_gives_it_one(depth, tmp_path):
         "trainer.ema=0.9",
         "trainer.average=last",
         "trainer.accumulate=2",
+        "trainer.evaluate_limit=2",
         "data.balance=1",
     ],
 )

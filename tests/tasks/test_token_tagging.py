@@ -138,7 +138,8 @@ def test_a_no_break_space_is_within_a_word(tmp_path):
     from tformer_cli.data.text.sentences import words_of
 
     words = ["10\u00a0000", "people"]
-    assert words_of(" ".join(words), "here", "words") == words
+    text = f"  {'  '.join(words)} "
+    assert words_of(text, "here", "words") == words
     task = family_named("token tagging").task(tmp_path)
-    (answer,) = task.predict(task.model().eval(), [" ".join(words)])
+    (answer,) = task.predict(task.model().eval(), [text])
     assert len(answer.details["tags"]) == 2

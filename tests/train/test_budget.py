@@ -94,8 +94,9 @@ def test_the_final_decay_has_the_steps_that_were_asked_for(budget):
 
 @pytest.mark.parametrize("kind", list(Schedule))
 def test_minutes_end_a_warm_up_at_half_of_them(kind):
-    """Forty steps fit into the minutes, and the warm-up has a thousand."""
-    schedule = LearningRate(config(kind, warmup_steps=1000), Budget(0, 40.0))
+    """Forty steps fit into the minutes, and the warm-up has a thousand; a resumed run does not warm up again."""
+    settings = config(kind, warmup_steps=1000)
+    schedule = LearningRate(settings, Budget(0, 40.0))
     rates = [rate for *_, rate in run(schedule, PACES["steady"])]
     assert len(rates) == 40 and schedule.shortened and schedule.state.warmup_steps == 20
     assert rates[:20] == pytest.approx([step / 20 for step in range(1, 21)])
@@ -104,6 +105,11 @@ def test_minutes_end_a_warm_up_at_half_of_them(kind):
         assert rates[29] == pytest.approx(0.5) and rates[-1] == pytest.approx(0.0)
     if kind is Schedule.inverse_square_root:
         assert rates[-1] == pytest.approx(math.sqrt(20 / 40))
+    for stop in (10, 30):
+        first = LearningRate(settings, Budget(0, 40.0))
+        list(run(first, PACES["steady"], until=stop))
+        second, _ = restored(first, settings, Budget(0, 40.0), stop, float(stop))
+        assert [rate for *_, rate in run(second, PACES["steady"], stop, float(stop))] == rates[stop:]
 
 
 def test_steps_leave_a_long_warm_up_as_it_is():

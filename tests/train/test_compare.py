@@ -369,8 +369,18 @@ def test_runs_of_language_models_have_scores_without_intervals(tmp_path, monkeyp
     assert comparison.lower_is_better and comparison.runs[0].score == comparison.runs[1].score
 
 
-def test_utterances_that_join_other_recordings_are_not_compared():
+def test_utterances_that_join_other_recordings_are_not_compared(project, monkeypatch):
     """The same recordings may be joined to other utterances, which have no common rows."""
+
+    def evaluated(opened, split):
+        result = scored.evaluated(opened, split)
+        recording = f"{opened.run.name}.wav"
+        return dataclasses.replace(result, rows=[{**row, "recording": recording} for row in result.rows])
+
+    monkeypatch.setattr(compare, "evaluated", evaluated)
+    with pytest.raises(RunError, match="b: its examples are not those of a, in the same order: give all runs"):
+        runs("a", "b")
+
     one = [{"recording": "a.wav + b.wav"}, {"recording": "c.wav"}]
     _check_examples(["first", "second"], [one, [dict(row) for row in one]])
     for other in (one[::-1], one[:1]):

@@ -241,6 +241,7 @@ def rescored(run: Path, **changes) -> None:
         ("token tagging", {"signature": None}, "f1 before, f1 (seqeval, strict, IOB2) now"),
         ("token tagging", {"metric": "accuracy"}, "accuracy (seqeval, strict, IOB2) before, f1 (seqeval"),
         ("token tagging", {}, ""),
+        ("token tagging", {"signature": "seqeval, strict, IOB2"}, ""),  # as versions without the extent of decoding
         ("text classification", {"signature": None}, ""),
         ("text classification", {"signature": "another"}, "accuracy (another) before, accuracy now"),
     ],
@@ -261,16 +262,25 @@ def test_scores_of_another_scorer_are_not_compared(tmp_path, capsys, family, cha
     assert Checkpoints(run / "checkpoints").best().name == ("step-00000006" if said else "step-00000002")
 
 
-@pytest.mark.parametrize("change", ["trainer.evaluate_limit=2", "decode.beam=3"])
-def test_scores_of_other_examples_or_another_search_are_not_compared(tmp_path, capsys, change):
+@pytest.mark.parametrize(
+    ("metric", "change", "anew"),
+    [
+        ("bleu", "trainer.evaluate_limit=2", True),
+        ("bleu", "decode.beam=3", True),
+        ("bleu", "decode.batch=1", False),  # affects the speed alone
+        ("loss", "trainer.evaluate_limit=2", False),  # the loss is that of all examples
+    ],
+)
+def test_scores_of_other_examples_or_another_search_are_not_compared(tmp_path, capsys, metric, change, anew):
     family, run = family_named("translation"), tmp_path / "run"
     settings = ["trainer.evaluate_every=2", "trainer.checkpoint_every=2", "decode.max_length=6", "decode.beam=1"]
+    settings.append(f"trainer.metric={metric}")
     launch(family.config(tmp_path, *settings, "trainer.steps=4"), run)
     capsys.readouterr()
     launch(family.config(tmp_path, *settings, "trainer.steps=6", change), run, resume=True)
-    assert "scores are computed in another way than before: bleu (nrefs:1|" in capsys.readouterr().err
+    assert ("scores are computed in another way than before: bleu (nrefs:1|" in capsys.readouterr().err) is anew
     state = json.loads((run / "checkpoints" / "step-00000006" / "state.json").read_bytes())
-    assert state["compared_from"] == 6
+    assert state["compared_from"] == (6 if anew else 0)
 
 
 def test_the_result_of_a_finished_run_names_the_score_of_its_checkpoint(tmp_path, monkeypatch):

@@ -56,7 +56,7 @@ def record(path) -> dict:
     return json.loads(Path(path).read_bytes())
 
 
-@pytest.mark.parametrize("setting", ["seed=7", "data.validation_share=0.4"])
+@pytest.mark.parametrize("setting", ["seed=7", "data.validation_share=0.4", "data.stratified=false"])
 def test_validation_has_no_examples_of_training(project, trained, monkeypatch, setting):
     monkeypatch.chdir(trained)
     for split in ("train", "validation"):

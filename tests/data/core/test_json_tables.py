@@ -47,7 +47,8 @@ def test_columns_of_lists_and_of_objects(tmp_path):
 
 
 def test_a_single_row_stays_a_row(tmp_path):
-    for row in ({"text": "a"}, {"translation": {"en": "a", "de": "b"}}, {"text": "a", "more": [{"x": 1}]}, {}):
+    several = {"translation": {"en": "a", "de": "b"}, "scores": {"bleu": 1, "chrf": 2}}
+    for row in ({"text": "a"}, {"translation": {"en": "a", "de": "b"}}, several, {"text": "a", "more": [{"x": 1}]}, {}):
         assert read(tmp_path, row) == [row]
     assert read(tmp_path, '{"text": "a"}\n\n{"text": "b"}\n') == [{"text": "a"}, {"text": "b"}]
     assert read(tmp_path, {"text": ["a"], "label": ["b"]}, "t.jsonl") == [{"text": ["a"], "label": ["b"]}]

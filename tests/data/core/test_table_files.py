@@ -39,6 +39,7 @@ def test_csv_holds_every_value(kind, tmp_path):
     [
         ("text,label\n    return 1, a\n  x,b\n", [["    return 1", " a"], ["  x", "b"]]),
         ("text, label\n    return 1, a\n", [["return 1", "a"]]),  # as the header
+        ("text; label\n    return 1; a\n", [["return 1", "a"]]),
         ('text,label\n  "a, b", "c"\n  d,e\n', [["a, b", "c"], ["  d", "e"]]),  # spaces before a quote
         ('text,label\n"a\n  b",c\n  d,e\n', [["a\n  b", "c"], ["  d", "e"]]),
     ],

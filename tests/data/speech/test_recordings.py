@@ -274,6 +274,8 @@ def test_stored_features(tmp_path):
     assert "x-2.mfc: no transcript" in fault(config(base), features=STORED)
     (base / "etc" / "an4_train.transcription").write_text("SAY 0 (x-1)\nSAY 0 (x-1)\nSAY 1 (x-1)\n")
     assert "an4_train.transcription:3: 'x-1' has another transcript above" in fault(config(base), features=STORED)
+    (base / "etc" / "an4_train.transcription").write_text("SAY 0 (s/a/x-1)\nSAY 2 (s/b/x-1)\nSAY 1 (x-2)\n")
+    assert read(config(base), features=STORED).texts == ["SAY 0", "SAY 1"]
     (base / "etc" / "an4_train.transcription").write_text("SAY 0\n")
     assert "an4_train.transcription:1: not a transcript" in fault(config(base), features=STORED)
 
