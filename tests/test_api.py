@@ -18,6 +18,7 @@ from tformer_cli.api import Run
 from tformer_cli.cli.main import main
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.nn import backend
+from tformer_cli.runs import folder
 from tformer_cli.train.launch import launch
 
 QUICK = ["trainer.steps=2", "trainer.minutes=0", "trainer.evaluate_limit=4", "trainer.samples=0"]
@@ -49,6 +50,25 @@ def test_predictions_are_those_of_the_command_line_and_nothing_is_written(name, 
     assert [answer.text for answer in answers] == lines
     assert main(["evaluate", str(run_folder), "--split", "validation", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["scores"] == scores
+
+
+@pytest.mark.parametrize("command", ["load", "inspect"])
+def test_a_checkpoint_that_a_run_in_progress_replaces_is_no_error(command, tmp_path, monkeypatch):
+    """The checkpoint is removed while it is read for the first time, and a newer one is there."""
+    run_folder = trained("text classification", tmp_path)
+    checkpoints, damage = run_folder / "checkpoints", folder.damage
+
+    def damage_while_training(checkpoint: Path) -> str:
+        if checkpoint.name == "step-00000002" and checkpoint.exists():
+            checkpoint.rename(checkpoints / "step-00000004")
+        return damage(checkpoint)
+
+    monkeypatch.setattr(folder, "damage", damage_while_training)
+    if command == "load":
+        assert load(run_folder, checkpoint="latest").opened.checkpoint.name == "step-00000004"
+    else:
+        assert main(["inspect", str(run_folder), "--checkpoint", "latest", "--figures", "vectors", "-q"]) == 0
+    assert not (checkpoints / "step-00000002").exists()
 
 
 @pytest.mark.parametrize(("item", "kind"), [("A dog runs.", "text"), (Path("dog.png"), "path")])

@@ -21,13 +21,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from tformer_cli.config.compose import from_yaml
 from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import DataError
 from tformer_cli.evaluators.base import Evaluation, Scoring
 from tformer_cli.nn import backend
 from tformer_cli.predictors.base import Input, Prediction
-from tformer_cli.runs.folder import CONFIG, locate
 from tformer_cli.tokenizers.tokenizer import Vocabulary
 from tformer_cli.train.restore import Opened, open_run
 
@@ -113,12 +111,17 @@ def load(
         RunError: if there is no complete checkpoint.
         ConfigError: if a setting is unknown, or the trained model cannot change it.
     """
-    overrides = [f"trainer.precision={precision}"] if precision else []
-    config = from_yaml(locate(Path(run), checkpoint)[1] / CONFIG)
-    if hasattr(getattr(config, "decode", None), "workers"):
-        overrides.append(f"decode.workers={workers}")
+
+    def overrides(config: Experiment) -> list[str]:
+        decodes = hasattr(getattr(config, "decode", None), "workers")
+        return [
+            *([f"trainer.precision={precision}"] if precision else []),
+            *([f"decode.workers={workers}"] if decodes else []),
+            *settings,
+        ]
+
     with _restored():
-        return Run(open_run(Path(run), checkpoint=checkpoint, device=device, overrides=[*overrides, *settings]))
+        return Run(open_run(Path(run), checkpoint=checkpoint, device=device, overrides=overrides))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import typer
 
 from tformer_cli.cli.arguments import PredictionArguments
 from tformer_cli.cli.choices import one_of, run_folders
-from tformer_cli.cli.inspect_folder import FORMATS, check_folder, contents, run_folder, write_events, write_folder
+from tformer_cli.cli.inspect_folder import FORMATS, check_folder, contents, write_events, write_folder
 from tformer_cli.cli.inspect_inputs import exact_products, open_inspected, subject_of
 from tformer_cli.cli.options import CHECKPOINT, DEVICE, QUIET, RUN, check_split, split_option
 from tformer_cli.cli.translate import COLUMN
@@ -134,7 +134,9 @@ def inspect(
         run, inputs or [], {}, tuple(column or ()), "", "", False, None, device, checkpoint,
         literal=True, precision="fp32",
     )  # fmt: skip
-    shown = output or run_folder(run) / "inspect"
+    from tformer_cli.runs.folder import run_of  # which imports PyTorch
+
+    shown = output or run_of(run) / "inspect"
     folder = Path(os.path.realpath(shown))  # the target of a symbolic link is replaced, not the link
     check_folder(folder)
     from tformer_cli.figures.base import Options  # which imports PyTorch

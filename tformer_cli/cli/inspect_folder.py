@@ -17,17 +17,6 @@ FORMATS = ("svg", "png")
 """Formats of the files of figures."""
 
 
-def run_folder(path: Path) -> Path:
-    """Return the folder of a run, given the folder itself or a checkpoint in it.
-
-    Raises:
-        RunError: if there is no run.
-    """
-    from tformer_cli.runs.folder import locate
-
-    return locate(path, "")[0]
-
-
 def check_folder(folder: Path) -> None:
     """Refuse a folder that holds anything but figures of an earlier call, before slow work starts.
 

@@ -53,17 +53,14 @@ def open_inspected(arguments: PredictionArguments) -> Opened:
     from tformer_cli.cli import text
     from tformer_cli.cli.arguments import check_options
     from tformer_cli.cli.translate import check_arguments
-    from tformer_cli.config.compose import from_yaml
-    from tformer_cli.runs.folder import CONFIG, locate
     from tformer_cli.train.restore import open_run
 
     check_arguments(arguments.input_arguments, arguments.texts)
     text.check(path for path in arguments.files if not path.is_dir())
-    config = from_yaml(locate(arguments.run, arguments.checkpoint)[1] / CONFIG)
     with named_as_options(machine_names(arguments.device)):
         return open_run(
             arguments.run, checkpoint=arguments.checkpoint, device=arguments.device,
-            overrides=[*arguments.settings, *exact_decoding(config)],
+            overrides=lambda config: [*arguments.settings, *exact_decoding(config)],
             check=lambda task: check_options(task, arguments, translating=False),
         )  # fmt: skip
 

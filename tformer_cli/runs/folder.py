@@ -22,7 +22,7 @@ from pathlib import Path
 from tformer_cli import __version__
 from tformer_cli.errors import RunError
 from tformer_cli.regular import append_regular
-from tformer_cli.runs.checkpoint import AVERAGED, Checkpoints, complete_save, damage
+from tformer_cli.runs.checkpoint import AVERAGED, MANIFEST, Checkpoints, complete_save, damage
 from tformer_cli.runs.writing import replace_file, write_remedy
 
 INITIAL = "initial"
@@ -142,6 +142,24 @@ def clear_start(run: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def run_of(path: Path) -> Path:
+    """Return the run folder to which a user's path refers, without reading its checkpoints.
+
+    Args:
+        path: a run folder, or a checkpoint in one (or copied elsewhere, which is returned itself).
+
+    Raises:
+        RunError: if there is no run.
+    """
+    if not path.is_dir():
+        raise RunError(f"{path}: no such run folder", "give the folder that --run named; `tformer runs` lists them")
+    if (path / MANIFEST).exists():
+        return path.parent.parent if path.parent.name == "checkpoints" else path
+    if not (path / CONFIG).exists():
+        raise RunError(f"{path}: not a run folder (it has no {CONFIG})", "give the folder that --run named")
+    return path
+
+
 def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:
     """Return the run folder and the checkpoint to which a user's path refers.
 
@@ -156,16 +174,13 @@ def locate(path: Path, checkpoint: str = "") -> tuple[Path, Path]:
     Raises:
         RunError: if there is no such checkpoint, or it is damaged.
     """
-    if not path.is_dir():
-        raise RunError(f"{path}: no such run folder", "give the folder that --run named; `tformer runs` lists them")
-    if (path / "manifest.json").exists():
-        run, chosen = (path.parent.parent if path.parent.name == "checkpoints" else path), path
+    run = run_of(path)
+    if (path / MANIFEST).exists():
+        chosen = path
         if checkpoint not in ("", path.name):
             raise RunError(f"{path} is a checkpoint itself", f"leave out --checkpoint {checkpoint}, or name the run")
     else:
-        if not (path / CONFIG).exists():
-            raise RunError(f"{path}: not a run folder (it has no {CONFIG})", "give the folder that --run named")
-        run, folder = path, Checkpoints(path / "checkpoints")
+        folder = Checkpoints(run / "checkpoints")
         _complete(run)
         if checkpoint in ("", "best", "latest"):
             chosen = folder.latest() if checkpoint == "latest" else folder.best() or folder.latest()

@@ -26,6 +26,8 @@ DIVIDING = {"seed", "data.validation_share", "data.stratified"}
 """Settings that decide which examples of the training data are held out for validation."""
 NAMING = {f"data.{name}" for name in ("source", "path", "name", "train", "validation", "only")}
 """Settings with which a run reads other data than in training."""
+Overrides = Sequence[str] | Callable[[Experiment], Sequence[str]]
+"""Settings that differ from a run's, or a function that returns them for the configuration of the checkpoint."""
 
 
 @dataclass
@@ -90,7 +92,7 @@ def open_run(
     *,
     checkpoint: str = "",
     device: str = "auto",
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     check: Callable[[Task], None] | None = None,
 ) -> Opened:
     """Load a run's model for evaluation.
@@ -99,7 +101,8 @@ def open_run(
         path: run folder or checkpoint.
         checkpoint: name of the checkpoint; empty: the averaged or best.
         device: auto, cpu, cuda or mps.
-        overrides: settings that differ from the run's (`decode.beam=1`, `data.test=...`).
+        overrides: settings that differ from the run's (`decode.beam=1`, `data.test=...`), or a function that returns them
+            for the configuration of the checkpoint.
         check: called with the task of the checkpoint, before overrides; its errors are raised.
 
     Raises:
@@ -135,7 +138,7 @@ def _checkpoints(path: Path) -> list[str]:
 
 
 def _open(
-    path: Path, checkpoint: str, device: str, overrides: Sequence[str], check: Callable[[Task], None] | None
+    path: Path, checkpoint: str, device: str, overrides: Overrides, check: Callable[[Task], None] | None
 ) -> Opened:
     """Open a run: read everything from the checkpoint first, and then set it up."""
     from tformer_cli import tasks
@@ -151,6 +154,7 @@ def _open(
     saved = with_absolute_paths(from_yaml(chosen / "config.yaml"), read_state(chosen).get("folder", ""))
     if check is not None:
         check(tasks.build(saved))
+    overrides = overrides(saved) if callable(overrides) else overrides
     config = override(saved, [f"trainer.device={device}", *overrides], trained=True)
     state = read_state(chosen)
     recorded_choices = _choices(state, config, overrides)
