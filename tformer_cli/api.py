@@ -6,8 +6,9 @@
     print(run.predict(["A dog runs."])[0].text)
     print(run.evaluate("test").scores)
 
-The functions write no files, and start processes only if `workers` asks for them. Each call restores the caller's
-number of threads, precision of float32 matrix products and implementation of attention.
+The functions write no results, and start processes only if `workers` asks for them. `load` completes a save that was
+interrupted, as the command line does, and caches its choices for the machine and a shortlist (`decode.shortlist`). Each
+call restores the caller's number of threads, precision of float32 matrix products and implementation of attention.
 """
 
 from __future__ import annotations
