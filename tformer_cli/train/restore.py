@@ -101,8 +101,8 @@ def open_run(
         path: run folder or checkpoint.
         checkpoint: name of the checkpoint; empty: the averaged or best.
         device: auto, cpu, cuda or mps.
-        overrides: settings that differ from the run's (`decode.beam=1`, `data.test=...`), or a function that returns them
-            for the configuration of the checkpoint.
+        overrides: settings that differ from the run's (`decode.beam=1`, `data.test=...`), or a function that returns
+            them for the configuration of the checkpoint.
         check: called with the task of the checkpoint, before overrides; its errors are raised.
 
     Raises:
