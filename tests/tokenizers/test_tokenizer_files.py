@@ -159,3 +159,19 @@ def test_a_text_that_a_tokenizer_json_cannot_encode_is_an_error():
     for encode in (lambda: tokenizer.encode("xyz"), lambda: tokenizer.encode_batch(["xyz"])):
         with pytest.raises(DataError, match="FILE: a text cannot be encoded"):
             encode()
+
+
+def test_the_size_of_a_vocabulary_counts_unused_ids() -> None:
+    """A model has a row of weights for each id up to the largest."""
+    pytest.importorskip("tokenizers")
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "hello": 7, "world": 9}
+    content = {
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
+    }
+    special = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>"}
+    tokenizer = JsonTokenizer(json.dumps(content).encode(), special)
+    assert tokenizer.encode("hello world") == [7, 9] and tokenizer.vocab_size == tokenizer.vocab_size_of() == 10
+    assert tokenizer.pieces(range(10))[7:] == ["hello", "", "world"] and len(tokenizer.word_starts()) == 10

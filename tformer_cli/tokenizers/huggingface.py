@@ -122,6 +122,7 @@ class JsonTokenizer:
             if ids[role] is None:
                 raise DataError(f"{origin}: the vocabulary has no piece {piece!r}")
         self._find_in_text(special.values())
+        self._ids = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         self.pad_id, self.unk_id, self.bos_id, self.eos_id = (ids[role] for role in ("pad", "unk", "bos", "eos"))
         self.mask_id: int | None = ids.get("mask")
         self.hash = hash_files(self.files())
@@ -173,8 +174,8 @@ class JsonTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Return the number of pieces, with the special ones."""
-        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+        """Return the number of ids, with those of special pieces and unused ones between them."""
+        return self._ids
 
     @property
     def decodes_in_steps(self) -> bool:
