@@ -313,15 +313,17 @@ def test_joined_recordings_fit_their_transcripts_too(tmp_path):
     assert joined  # those that fit stay
 
 
-def test_a_recording_longer_than_the_model_takes_is_heard_in_pieces(tmp_path):
-    task = prepared(tmp_path, "data.max_seconds=2")
+@pytest.mark.parametrize(("spaces", "separator"), [("single", " "), ("remove", "")])
+def test_a_recording_longer_than_the_model_takes_is_heard_in_pieces(spaces, separator, tmp_path):
+    task = prepared(tmp_path, "data.max_seconds=2", f"transcripts.spaces={spaces}")
     model = task.model().eval()
     sound = (8000 * np.concatenate([tone("low", 1.5), np.zeros(800, np.float32), tone("high", 1.9)])).astype(np.int16)
     (transcript,) = task.predictor.answers(model, [sound])
     pieces = quiet_pieces(sound, 2 * RATE)
     assert len(pieces) == 2 and 1.5 * RATE < pieces[0][1] < 1.6 * RATE
     parts = list(task.predictor.answers(model, [sound[start:stop] for start, stop in pieces]))
-    assert transcript.text == " ".join(part.text for part in parts if part.text)
+    assert all(part.text for part in parts)
+    assert transcript.text == separator.join(part.text for part in parts)
     expected = [word["start_seconds"] for word in parts[1].details["words"]]
     starts = [word["start_seconds"] for word in transcript.details["words"][-len(expected) :]]
     assert starts == pytest.approx([time + pieces[1][0] / RATE for time in expected])

@@ -16,6 +16,7 @@ from tformer_cli.builtin.spoken_numbers import in_japanese, in_words, spoken_num
 from tformer_cli.config.compose import compose
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.base import Scoring
+from tformer_cli.predictors.base import Prediction
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
@@ -170,6 +171,13 @@ def test_translations_of_the_pieces_of_a_long_recording_are_joined(run, tmp_path
     soundfile.write(tmp_path / "long.wav", sound, RATE)
     (answer,) = opened.predict([str(tmp_path / "long.wav")])
     assert answer.text == "tief sehr hoch"
+
+
+@pytest.mark.parametrize(("language", "text"), [("de", "eins zwei"), ("ko", "eins zwei"), ("ja", "einszwei")])
+def test_translations_are_joined_as_their_language_separates_words(language, text, tmp_path):
+    task = tasks.build(config_of(tmp_path, f"data.target_language={language}"))
+    parts = [Prediction(part, {}) for part in ("eins", "", "zwei")]
+    assert task.predictor._joined(parts).text == text
 
 
 def test_it_starts_from_a_recogniser_of_speech(tmp_path):
