@@ -243,3 +243,14 @@ def test_a_model_whose_numbers_overflow_gives_an_error_and_no_answer(details):
 def test_blank_lines_of_standard_input_name_no_folder(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n  \r\n\t\n")))
     assert list(media(None, [], ())) == []
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path, capsys, monkeypatch):
+    run = tmp_path / "vit"
+    settings = ["trainer.steps=1", "trainer.minutes=0", "data.size=20", "model.depth=1", "trainer.evaluate_every=0"]
+    assert main(["pretrain", "quickstart/vit", *settings, "trainer.threads=1", "-q", "--run", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["predict", str(run), ""]) == 2
+    assert "the path of an input is empty: give a path" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "data.test=mine"]) == 1
+    assert "data.test=mine has no effect on built-in data" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from tests.properties.families import family_named
 from tformer_cli.config.schema import Method, OptimConfig, Schedule
 from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
+from tformer_cli.train import muon
 from tformer_cli.train.averaging import MovingAverage
 from tformer_cli.train.budget import Budget
 from tformer_cli.train.layers import layer_scales
@@ -166,6 +167,18 @@ def test_orthogonalized_is_near_the_polar_factor():
         values = torch.linalg.svdvals(result)
         assert values.min() > 0.6 and values.max() < 1.25
         assert torch.nn.functional.cosine_similarity(result.flatten(), (u @ v).flatten(), dim=0) > 0.98
+
+
+def test_orthogonalized_does_not_use_tf32(monkeypatch):
+    seen = []
+    monkeypatch.setattr(muon, "_factor", lambda gram: seen.append(torch.get_float32_matmul_precision()) or gram)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        orthogonalized(torch.ones(1, 2, 2))
+        assert set(seen) == {"highest"} and torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_muon_takes_the_steps_of_torchs_own():

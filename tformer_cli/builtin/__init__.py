@@ -46,7 +46,8 @@ def parallel(name: str, split: str, *, size: int = 0, seed: int = 1) -> list[tup
         DataError: if there is no such name or split, or there are fewer sentences.
     """
     if name not in NAMES:
-        raise DataError(f"no built-in data is called {name!r}", f"take one of {', '.join(NAMES)}")
+        remedy = f"take one of {', '.join(NAMES)}, or data.source=files for your own"
+        raise DataError(f"no built-in data is called {name!r}", remedy)
     if split not in SIZES:
         raise DataError(f"built-in data {name!r} has no split {split!r}", f"take one of {', '.join(SIZES)}")
     if size < 0:

@@ -60,16 +60,15 @@ def doctor() -> None:
 def _machine() -> list[tuple[str, str]]:
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     rows = [
         ("device", f"{device} ({name})"),
         ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs"),
     ]
-    if device != "mps":
-        from tformer_cli.train.machine import product_rate
+    from tformer_cli.train.machine import product_rate
 
-        full, half = (product_rate(torch.device(device), dtype) / 1e9 for dtype in (torch.float32, torch.bfloat16))
-        verdict = f"{half / full:.1f}x float32" if half > full else "slower than float32 here"
-        rows.append(("matrix products", f"float32 {full:.0f} GFLOP/s, bfloat16 {half:.0f}: {verdict}"))
+    full, half = (product_rate(torch.device(device), dtype) / 1e9 for dtype in (torch.float32, torch.bfloat16))
+    verdict = f"{half / full:.1f}x float32" if half > full else "slower than float32 here"
+    rows.append(("matrix products", f"float32 {full:.0f} GFLOP/s, bfloat16 {half:.0f}: {verdict}"))
     return rows

@@ -14,7 +14,7 @@ import typer
 from tformer_cli.cli.arguments import PredictionArguments
 from tformer_cli.cli.choices import one_of, run_folders
 from tformer_cli.cli.inspect_folder import FORMATS, check_folder, contents, write_events, write_folder
-from tformer_cli.cli.inspect_inputs import exact_products, open_inspected, subject_of
+from tformer_cli.cli.inspect_inputs import open_inspected, subject_of
 from tformer_cli.cli.options import CHECKPOINT, DEVICE, QUIET, RUN, check_split, split_option
 from tformer_cli.cli.translate import COLUMN
 from tformer_cli.errors import ConfigError, TformerError
@@ -143,6 +143,8 @@ def inspect(
 
     options = Options(*numbers, query, senses)
     kinds = chosen_kinds(figures or ("vectors" if senses else ""), given=bool(arguments.input_arguments))
+
+    from tformer_cli.train.machine import exact_products
 
     report = partial(note, quiet=quiet)
     opened = open_inspected(arguments)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -21,21 +20,6 @@ if TYPE_CHECKING:
 
 MOST_TEXTS = 20_000
 """Maximum number of texts that are read for `--senses`."""
-
-
-@contextmanager
-def exact_products() -> Iterator[None]:
-    """Compute matrix products and convolutions on GPUs in float32 within the context, not in the less precise TF32."""
-    import torch
-
-    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(products)
-        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def exact_decoding(config: Experiment) -> list[str]:

@@ -217,6 +217,8 @@ def _predict(arguments: PredictionArguments, *, translating: bool = False) -> No
         if arguments.header is not None:
             cause = f"--header and --no-header have no effect on a run of {task.config.task}"
             raise ConfigError(cause, "the first line of its tables names the columns")
+        if "" in paths_and_texts:  # it would stand for the current folder
+            raise ConfigError("the path of an input is empty", "give a path; a variable of the shell may be unset")
         lines = media(task, [Path(item) for item in paths_and_texts], arguments.columns)
         write = prediction_output.as_rows
     else:

@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,13 +91,26 @@ def physical_cores() -> int:
     return len(cores)
 
 
+@contextlib.contextmanager
+def exact_products() -> Iterator[None]:
+    """Compute matrix products and convolutions on GPUs in float32 within the context, not in the less precise TF32."""
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
 def pick_device(device: Device) -> torch.device:
-    """Return the device for a setting.
+    """Return the device for a setting; `auto` takes a CPU rather than MPS, which lacks float64.
 
     Raises:
         ConfigError: if the device is not available.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {"cuda": torch.cuda.is_available(), "cpu": True, "mps": torch.backends.mps.is_available()}
     if device is Device.auto:
         return torch.device(next(name for name, is_available in available.items() if is_available))
     if not available[device.name]:

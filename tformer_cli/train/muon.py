@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tformer_cli.train.machine import exact_products
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients (a, b, c) of the quintic iteration X <- aX + b(XX^T)X + c(XX^T)^2 X (Jordan et al. 2024)."""
 NEWTON_SCHULZ_STEPS = 5
@@ -80,9 +82,17 @@ def orthogonalized(matrices: Tensor) -> Tensor:
     these small square matrices, and X itself is used in only two products. This is faster for wide matrices and
     slightly slower for square ones.
 
+    A GPU computes in float32, not in TF32: the square matrices have the squares of the singular values, and rounding to
+    TF32 would let small ones grow far beyond 1.2.
+
     Args:
         matrices: matrices, (count, rows, columns).
     """
+    with exact_products():
+        return _orthogonalized(matrices)
+
+
+def _orthogonalized(matrices: Tensor) -> Tensor:
     tall = matrices.size(-2) > matrices.size(-1)
     x = matrices.mT if tall else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)

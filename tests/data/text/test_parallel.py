@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -411,6 +412,8 @@ def test_builtin_data_is_there() -> None:
     settings = config("en-ja", source=Source.builtin, source_language="en", target_language="ja", size=20)
     split = read_parallel(settings, "train")
     assert len(split) == 20 and split.sources[0].isascii() and not split.targets[0].isascii()
+    with pytest.raises(DataError, match=r"data\.test=mine has no effect on built-in data.*: .*data\.source=files"):
+        read_parallel(replace(settings, test="mine"), "test")
     with pytest.raises(DataError, match="no built-in data is called 'absent'"):
         read_parallel(config("absent", source=Source.builtin, source_language="en", target_language="ja"), "train")
 

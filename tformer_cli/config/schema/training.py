@@ -111,7 +111,7 @@ class TrainerConfig:
     epochs: float = setting(0.0, "passes over the training data; 0: no limit", low=0)
     minutes: float = setting(0.0, "minutes of training, evaluations included; 0: no limit", low=0)
     accumulate: int = setting(1, "batches accumulated in one step", low=1, high=100_000)
-    device: Device = setting(Device.auto, "auto: cuda, then mps, then cpu")
+    device: Device = setting(Device.auto, "auto: cuda, then cpu; mps lacks float64, which training and search need")
     precision: Precision = setting(Precision.auto, "auto: bf16 if a short measurement shows that it is faster")
     attention: Attention = setting(Attention.auto, "attention backend; auto: the faster one, measured at the start")
     compile: bool = setting(False, "compile each block with torch.compile (faster on a GPU); not for recurrent layers")

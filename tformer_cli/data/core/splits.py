@@ -136,6 +136,19 @@ def draw(
     return train, rows.select(drawn, f"{rows.origin}, {len(drawn)} rows of it") if len(drawn) else None
 
 
+def check_builtin(config: DataConfig) -> None:
+    """Refuse names of splits for built-in data.
+
+    Raises:
+        DataError: if one is given.
+    """
+    for split in ("train", "validation", "test"):
+        named = getattr(config, split)
+        if named and named != split:
+            cause = f"data.{split}={named} has no effect on built-in data, which have their own splits"
+            raise DataError(cause, "to read your own: data.source=files data.path=FOLDER")
+
+
 def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> str | list[Path] | None:
     """Return the files of a split, or the name of a dataset's split; None if it is not configured and does not exist.
 
@@ -145,6 +158,7 @@ def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> 
     named = getattr(config, split)
     match config.source.name:
         case "builtin":
+            check_builtin(config)
             return split if split in (layout or TEXTS).builtin else None
         case "hub":
             splits = hub_splits(config)

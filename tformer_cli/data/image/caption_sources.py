@@ -91,7 +91,9 @@ def _hub(config: CaptionDataConfig, tables: MetadataTables, split: str) -> Undec
 def _shapes(config: CaptionDataConfig, split: str, seed: int) -> UndecodedSplit:
     """Return built-in pictures of shapes, as files in the format PPM."""
     if config.path != SHAPES:
-        raise DataError(f"no built-in captions are called {config.path!r}", f"data.path={SHAPES}")
+        raise DataError(
+            f"no built-in captions are called {config.path!r}", f"data.path={SHAPES}, or data.source=files for your own"
+        )
     from tformer_cli.builtin import draws, shape_captions, shape_pictures, shapes
 
     count, size = config.size if split == "train" else 0, max(config.height_width)

@@ -217,7 +217,9 @@ def _digits(config: LabelledImageDataConfig, split: str, labelled: bool) -> Unde
     A sixth of them is the test split.
     """
     if config.path != DIGITS:
-        raise DataError(f"no built-in pictures are called {config.path!r}", f"data.path={DIGITS}")
+        raise DataError(
+            f"no built-in pictures are called {config.path!r}", f"data.path={DIGITS}, or data.source=files for your own"
+        )
     learn = library("sklearn", "scikit-learn", "demo")
 
     def rows() -> Iterator[Row]:

@@ -208,7 +208,10 @@ def _numbers(source: SpeechSource, split: str) -> UndecodedSplit:
     """Return the built-in numbers, which eSpeak NG synthesises in several voices."""
     config = source.config
     if config.path != NUMBERS:
-        raise DataError(f"no built-in recordings are called {config.path!r}", f"data.path={NUMBERS}")
+        raise DataError(
+            f"no built-in recordings are called {config.path!r}",
+            f"data.path={NUMBERS}, or data.source=files for your own",
+        )
     if config.only or source.features is Features.stored:
         raise ConfigError(f"data.path={NUMBERS} is sound without columns", "features.kind=log_mel, data.only=")
     library("espeakng_loader", "espeakng-loader", "demo")

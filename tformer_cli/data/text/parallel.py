@@ -15,6 +15,7 @@ from tformer_cli.data.core import files
 from tformer_cli.data.core.cells import Gate
 from tformer_cli.data.core.hub import hub_origin, hub_rows, hub_splits, refuse_saved
 from tformer_cli.data.core.names import NAMES, VALIDATION_NAMES, with_ending
+from tformer_cli.data.core.splits import check_builtin
 from tformer_cli.data.core.store import gather, text_digest
 from tformer_cli.errors import ConfigError, DataError
 
@@ -249,6 +250,7 @@ def _read_hub(config: ParallelDataConfig, name: str, skip: bool) -> ParallelSpli
 
 
 def _check_builtin(config: ParallelDataConfig) -> None:
+    check_builtin(config)
     for key in ("source_language", "target_language"):
         if (language := getattr(config, key)) not in BUILTIN_LANGUAGES:
             raise ConfigError(f"data.{key}: built-in data is in en and ja, not {language!r}", "choose one of them")
