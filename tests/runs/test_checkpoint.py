@@ -288,3 +288,11 @@ def test_only_scores_that_can_be_compared_are_ranked(tmp_path):
     for step, score in ((2, 90.0), (4, 10.0), (6, 20.0)):
         write_folder(checkpoints.path(step), files(step, score, 1.0, metric="f1", compared_from=4 * (step > 3)))
     assert [path.name[-1] for path in checkpoints.ranked()] == ["6", "4"]
+
+
+def test_steps_with_more_digits_are_newer(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (99_999_999, 100_000_000):
+        checkpoints.save(step, files(step, 1.0, 1.0))
+    assert [path.name for path in checkpoints.steps()] == ["step-99999999", "step-100000000"]
+    assert (tmp_path / "latest").read_text() == "step-100000000"

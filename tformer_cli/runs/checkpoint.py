@@ -136,6 +136,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise RunError(f"{path}: not a readable safetensors file ({error})") from error
 
 
+def _order(folder: Path) -> tuple[int, str]:
+    """Return the key by which folders of steps are sorted: from step 100,000,000 on, names are longer."""
+    return len(folder.name), folder.name
+
+
 @dataclass
 class Checkpoints:
     """The checkpoints of a run; `save` removes old ones.
@@ -154,7 +159,7 @@ class Checkpoints:
 
     def steps(self) -> list[Path]:
         """Return all checkpoint folders of training steps, complete or not, oldest first."""
-        return sorted(path for path in self.folder.glob(f"{PREFIX}*") if path.is_dir())
+        return sorted((path for path in self.folder.glob(f"{PREFIX}*") if path.is_dir()), key=_order)
 
     def regular(self) -> list[Path]:
         """Return the checkpoints of scheduled steps, oldest first.
@@ -240,7 +245,7 @@ class Checkpoints:
         states = [
             (path, state)
             for path in self.steps()
-            if newest is None or path.name <= newest.name
+            if newest is None or _order(path) <= _order(newest)
             for state, fault in [state_of(path)]
             if not fault and state.get("score") is not None and math.isfinite(state["score"])
         ]
@@ -259,7 +264,7 @@ class Checkpoints:
         write_folder(path, files)
         self.settle(path)
         for checkpoint in self.steps():  # those of later steps are damaged and were skipped
-            if checkpoint.name > path.name:
+            if _order(checkpoint) > _order(path):
                 self._remove(checkpoint)
         return path
 
@@ -269,7 +274,7 @@ class Checkpoints:
         The same call completes a save that was interrupted after its checkpoint was written.
         """
         self.point(newest)
-        steps = [path for path in self.steps() if path.name <= newest.name]
+        steps = [path for path in self.steps() if _order(path) <= _order(newest)]
         regular = [path for path in self.regular() if path in steps]
         retained = {
             *regular[-self.keep :],
