@@ -421,6 +421,8 @@ def test_transcripts_are_learnt_and_scored_in_the_form_that_is_asked_for(tmp_pat
         "case:lower|punct:remove|num:words-en|space:single|form:keep|tok:char|"
     )
     assert "version:jiwer-" in evaluation.signatures["wer"]
+    counted = ("sentence_errors", "substitutions", "insertions", "deletions", "words")
+    assert {evaluation.signatures.get(name) for name in counted} == {evaluation.signatures["wer"]}
     assert evaluation.samples[0].reference in texts
 
 

@@ -87,9 +87,10 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
         transcripts = [predictions[row].text for row in range(size)]
         targets, hypotheses = ([self.normalise(text) for text in texts] for texts in (references, transcripts))
         rates, wers = speech_scores(targets, hypotheses)
-        evaluation.signatures = self._signatures()
+        rates = rates if scoring.thorough else {name: rates[name] for name in ("wer", "cer")}
+        evaluation.signatures = {name: self._signature(name) for name in rates}
         evaluation.notes += _notes(targets)
-        evaluation.scores |= rates if scoring.thorough else {name: rates[name] for name in ("wer", "cer")}
+        evaluation.scores |= rates
         evaluation.samples = [
             Sample(names[row], references[row], transcripts[row]) for row in spread(size, scoring.samples)
         ]
@@ -134,15 +135,15 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
             predictions |= part
         return total, predictions
 
-    def _signatures(self) -> dict[str, str]:
-        """Return the signatures of the error rates."""
+    def _signature(self, metric: str) -> str:
+        """Return the signature of an error rate or of a count of words."""
         config = self.data.config
         form = config.transcripts
         if config.data.lower_case:
             form = dataclasses.replace(form, case=Case.lower)
         form = signature(combine(form, config.scoring))
-        version = f"version:jiwer-{importlib.metadata.version('jiwer')}"
-        return {"wer": f"{form}|tok:space|{version}", "cer": f"{form}|tok:char|{version}"}
+        unit = "char" if metric == "cer" else "space"
+        return f"{form}|tok:{unit}|version:jiwer-{importlib.metadata.version('jiwer')}"
 
     # --- pictures ---
 
