@@ -74,3 +74,12 @@ def test_rows_of_tables_have_drafts_too(tmp_path):
     with pytest.raises(DataError, match="2 drafts"):
         (tmp_path / "drafts").write_text("x\ny\n")
         list(paired([Line("a", f"row {row}", "a") for row in range(3)], tmp_path / "drafts"))
+
+
+def test_a_skipped_row_takes_its_draft_with_it(tmp_path):
+    """With on_bad_sample=skip, a row without text has no value; the rows after it have their own drafts."""
+    (tmp_path / "drafts").write_text("x\ny\nz\n")
+    skipped = Line(None, "row 2", None, "no text")
+    rows = paired([Line("a", "row 1", "a"), skipped, Line(("c",), "row 3", "c")], tmp_path / "drafts")
+    first, second, third = rows
+    assert (first.value, third.value) == (("a", "x"), ("c", "z")) and second == skipped

@@ -40,6 +40,9 @@ def paired(lines: Iterable[Line], drafts: Path) -> Iterator[Line]:
         draft = next(rows, None)
         if draft is None:
             raise DataError(f"{name}: {number - 1:,} drafts, and {line.location} is input {number:,}", REMEDY)
+        if line.fault:  # it has no text, and is skipped with its draft
+            yield line
+            continue
         source = line.value if isinstance(line.value, str) else line.value[0]
         yield replace(line, value=(source, draft))
     if next(rows, None) is not None:
