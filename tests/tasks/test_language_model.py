@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from tests.properties.families import family_named
+from tformer_cli.cli.main import main
 from tformer_cli.errors import DataError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.predictors import language_model
 from tformer_cli.tasks.task import Task
+from tformer_cli.train.launch import launch
 
 GPT = family_named("gpt")
 PROMPTS = ["The list", "", "def main(", "A class", "of", "The list", "is a", "or the method", "", "A class"] * 3
@@ -47,7 +49,7 @@ def test_prompts_together_are_written_on_as_each_alone(gpt, decode, monkeypatch)
     assert sizes == [1] * len(PROMPTS)
     sizes.clear()
     together = predict(gpt, **decode)
-    lengths = Counter(len(gpt[0].predictor.prompt_tokens(prompt, 0)) for prompt in PROMPTS)
+    lengths = Counter(len(prompt.value) for prompt in gpt[0].predictor.read_inputs(PROMPTS))
     assert sorted(sizes) == sorted(lengths.values()) and len(lengths) > 3
     for prediction, other in zip(together, alone, strict=True):
         assert prediction.text == other.text
@@ -65,12 +67,12 @@ def test_equal_prompts_are_drawn_for_apart(gpt):
 def test_the_keys_and_values_of_prompts_together_are_bounded(gpt, monkeypatch):
     task, decode = gpt[0], gpt[0].config.decode
     vars(decode).update({"batch": 0, "max_length": 8, **GREEDY})
-    ids = len(task.predictor.prompt_tokens("The list", 0))
+    (prompt,) = task.predictor.read_inputs(["The list"])
 
     def prompts(count: int) -> list:
-        return list(enumerate([task.predictor.prompt_tokens("The list", 0)] * count))
+        return list(enumerate([prompt.value] * count))
 
-    a_prompt = 2 * 1 * (ids + 9) * 16 * 4  # keys and values, blocks, tokens, width, bytes
+    a_prompt = 2 * 1 * (len(prompt.value) + 9) * 16 * 4  # keys and values, blocks, tokens, width, bytes
     monkeypatch.setattr(language_model, "BATCH_CACHE_BYTES", 3 * a_prompt)
     assert [part for part, _ in task.predictor.divide(prompts(7))] == [
         [0, 1, 2],
@@ -87,6 +89,26 @@ def test_a_prompt_that_is_too_long_is_named(gpt):
     task, model = gpt
     with pytest.raises(DataError, match=r"input line 4: \d+ tokens, the model's context is 16"):
         list(task.predict(model, ["The list"] * 3 + ["word " * 30]))
+
+
+def test_a_streamed_prompt_is_cut_or_skipped_as_in_a_file(tmp_path, capsys):
+    """A single text given as an argument is streamed; it is treated as the same text from a file."""
+    settings = ("trainer.steps=2", "trainer.minutes=0", "decode.beam=1")
+    launch(GPT.config(tmp_path / "cache", *settings), tmp_path / "run", quiet=True)
+    long, file = "word " * 30, tmp_path / "prompts.txt"
+    file.write_text(long + "\n")
+    for on_long, heading in (("cut", "note"), ("skip", "skipped")):
+        printed = []
+        for source in (long, str(file)):
+            capsys.readouterr()
+            assert main(["predict", str(tmp_path / "run"), source, "--on-long", on_long]) == 0
+            printed.append(capsys.readouterr())
+        (line,) = printed[0].err.splitlines()
+        assert line.startswith(f"{heading}: the text: ") and "the model's context is 16" in line
+        assert printed[1].err == printed[0].err.replace("the text", f"{file}:1")
+        assert printed[0].out == (long if on_long == "cut" else "") + printed[1].out
+    assert main(["predict", str(tmp_path / "run"), long]) == 1
+    assert "the model's context is 16: give its end only" in capsys.readouterr().err
 
 
 def test_bits_per_byte_are_the_bits_that_the_text_takes_by_its_bytes(gpt):

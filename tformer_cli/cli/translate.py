@@ -302,12 +302,17 @@ def lines_of(arguments: PredictionArguments, how: Any) -> Iterator[Line]:
             yield from inputs.read([Path(item)], how)
 
 
-def _stream(stream: Callable[[Any, str, Callable[[str], None]], None], model: Any, prompt: str) -> None:
-    """Stream the continuation of a prompt; nothing is printed if the prompt is too long."""
+def _stream(stream: Callable[[Any, str, Callable[[str], None]], Prediction], model: Any, prompt: str) -> None:
+    """Stream the continuation of a prompt, and print notes about it as for other inputs.
+
+    Nothing is printed if the prompt is too long, and an empty line if it is skipped.
+    """
     from tformer_cli.cli.output import result
+    from tformer_cli.cli.prediction_output import Notes
+    from tformer_cli.cli.reading import Line
     from tformer_cli.predictors.inputs import BadInput
 
-    printed = False
+    line, notes, printed = Line(prompt, "the text", prompt), Notes(), False
 
     def write(text: str) -> None:
         nonlocal printed
@@ -315,7 +320,8 @@ def _stream(stream: Callable[[Any, str, Callable[[str], None]], None], model: An
         printed = True
 
     try:
-        stream(model, prompt, write)
+        prediction = notes.of(line, stream(model, prompt, write))
     except BadInput as error:
-        raise DataError(f"the text: {error.reason}", error.remedy) from error
-    result("\n" if printed else f"{prompt}\n")
+        raise DataError(f"{line.location}: {error.reason}", error.remedy) from error
+    result("\n" if printed or "error" in prediction.details else f"{prompt}\n")
+    notes.print()

@@ -149,12 +149,15 @@ class Predictor(Generic[M]):
         """
         raise NotImplementedError
 
-    def stream(self, model: M, prompt: str, write: Callable[[str], None]) -> None:
-        """Predict for one input, and pass on parts of the text as they are generated.
+    def stream(self, model: M, prompt: str, write: Callable[[str], None]) -> Prediction:
+        """Predict for one input as `predict` does, and pass on parts of the text as they are generated.
 
         Args:
             model: in evaluation mode.
             prompt: the input.
             write: function that is called with each part.
+
+        Returns:
+            The prediction, whose text is that of all parts.
         """
         raise NotImplementedError

@@ -13,7 +13,7 @@ from tformer_cli.decode.continuation import Continuation
 from tformer_cli.decode.search import batch_sentences, num_hypotheses, search
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.predictors.base import SEARCH, Input, Prediction
-from tformer_cli.predictors.inputs import Answer, BadInput, Readable, Refusal
+from tformer_cli.predictors.inputs import Answer, Readable, Refusal, merged, readable
 from tformer_cli.predictors.text import TextPredictor, searched
 
 BATCH_CACHE_BYTES = 1 << 30
@@ -44,13 +44,19 @@ class LanguageModelPredictor(TextPredictor[Any]):
 
         yield from searched(inputs, self.read_inputs, self.divide, generate, decode, device, share)
 
-    def stream(self, model: Any, prompt: str, write: Callable[[str], None]) -> None:
+    def stream(self, model: Any, prompt: str, write: Callable[[str], None]) -> Prediction:
         """Continue one prompt, and pass on a few characters at a time as they are generated.
 
         Raises:
             BadInput: if the prompt leaves no room for an output.
         """
-        ids = self.prompt_tokens(prompt, 0)
+        ((_, items),) = readable([prompt], 1, self.read_inputs)
+        rows = [item.value for item in items if isinstance(item, Readable)]
+        (prediction,) = merged(items, [self._streamed(model, ids, write) for ids in rows])
+        return prediction
+
+    def _streamed(self, model: Any, ids: list[int], write: Callable[[str], None]) -> Prediction:
+        """Return the continuation of the tokens of a prompt, whose parts are passed on."""
         continuation, tokens, shown = Continuation(self.tokenizer, ids), list[int](), ""
 
         def show(_: int, token: int) -> None:
@@ -64,24 +70,7 @@ class LanguageModelPredictor(TextPredictor[Any]):
         (prediction,) = self.generate(model, [ids], [0], on_token=show)
         if len(prediction.text) > len(shown):
             write(prediction.text[len(shown) :])
-
-    def prompt_tokens(self, prompt: str, number: int) -> list[int]:
-        """Return the tokens of a prompt that is not skipped.
-
-        Args:
-            prompt: the text.
-            number: number of inputs before it.
-
-        Raises:
-            BadInput: if it leaves no room for an output.
-        """
-        answer = self._read_prompt(prompt)
-        if isinstance(answer, Readable):
-            return answer.value
-        reason, remedy = (
-            (answer.reason, answer.remedy) if isinstance(answer, Refusal) else (answer.details["error"], "")
-        )
-        raise BadInput(number, reason, remedy)
+        return prediction
 
     def divide(self, prompts: list[tuple[int, list[int]]]) -> list[tuple[list[int], Job]]:
         """Return the jobs of numbered prompts, grouped by their number of tokens.
