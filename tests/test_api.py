@@ -85,6 +85,23 @@ def test_a_run_has_its_parts(tmp_path):
     assert run.tokenizer.decode(run.tokenizer.encode("The cat eats.")) == "The cat eats."
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optim.lr=5", "optim.lr has no effect on a trained model: leave it out, or set it for training"),
+        ("decode.beam=3", "decode.beam has no effect on a run of text_classification: valid options: decode.batch"),
+    ],
+)
+def test_settings_without_effect_are_refused_as_by_the_command_line(setting, message, tmp_path, capsys):
+    folder = trained("text classification", tmp_path)
+    with pytest.raises(ConfigError) as error:
+        load(folder, settings=["data.batch_tokens=99", setting])
+    assert str(error.value) == message
+    capsys.readouterr()
+    assert main(["evaluate", str(folder), "--split", "validation", setting]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
 def test_paths_are_inputs_of_models_of_images(tmp_path):
     run = load(trained("vit", tmp_path))
     assert run.tokenizer is None

@@ -28,6 +28,7 @@ from tformer_cli.evaluators.base import Evaluation, Scoring
 from tformer_cli.nn import backend
 from tformer_cli.predictors.base import Input, Prediction
 from tformer_cli.tokenizers.tokenizer import Vocabulary
+from tformer_cli.train.applicable import check_settings
 from tformer_cli.train.restore import Opened, open_run
 
 
@@ -110,7 +111,7 @@ def load(
 
     Raises:
         RunError: if there is no complete checkpoint.
-        ConfigError: if a setting is unknown, or the trained model cannot change it.
+        ConfigError: if a setting is unknown or without effect, or the trained model cannot change it.
     """
 
     def overrides(config: Experiment) -> list[str]:
@@ -122,7 +123,11 @@ def load(
         ]
 
     with _restored():
-        return Run(open_run(Path(run), checkpoint=checkpoint, device=device, overrides=overrides))
+        opened = open_run(
+            Path(run), checkpoint=checkpoint, device=device, overrides=overrides,
+            check=lambda task: check_settings(task, settings),
+        )  # fmt: skip
+    return Run(opened)
 
 
 @contextmanager

@@ -8,10 +8,11 @@ import pytest
 
 from tests.properties.families import FAMILIES, family_named
 from tformer_cli import tasks
-from tformer_cli.cli.arguments import PredictionArguments, check_options, check_trained, use_options
+from tformer_cli.cli.arguments import PredictionArguments, check_options, use_options
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.inputs import BadInput, OnLong, Readable, Refusal, merged, readable, windows
+from tformer_cli.train.applicable import check_trained
 
 TEXTS = [family for family in FAMILIES if family.inputs and not family.inputs[0].endswith((".png", ".wav"))]
 LONG = {"question answering": "where " * 400 + "\tAnn lives in Oslo."}

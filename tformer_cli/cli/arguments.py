@@ -22,13 +22,6 @@ DEVICE_NAME = {"trainer.device": "--device"}
 PRECISION_NAME = {"trainer.precision": "--precision"}
 
 
-TRAINING = re.compile(
-    r"(\w+_)?optim\.|augment\.|regularise\.|data\.balance"
-    r"|trainer\.(steps|epochs|minutes|accumulate|patience|ema|average|keep|evaluate_\w+|checkpoint_every|log_every)"
-)
-"""Beginnings of the settings that only training uses; a second phase has an optimiser such as `generator_optim`."""
-
-
 @dataclass(frozen=True)
 class PredictionArguments:
     """The arguments of the user.
@@ -82,6 +75,8 @@ class PredictionArguments:
     @property
     def options(self) -> dict[str, str]:
         """The options or keys that the user gave for search settings and `top`, by the names of these settings."""
+        from tformer_cli.train.applicable import decode_settings
+
         named = {name: OPTIONS[name] for name, value in self.decode.items() if value is not None}
         named |= {"top": OPTIONS["top"]} if self.top else {}
         return decode_settings([item for item in self.inputs if is_setting(item)]) | named
@@ -89,6 +84,8 @@ class PredictionArguments:
     @property
     def names(self) -> dict[str, str]:
         """Options by the settings that they set, without those that are given as settings."""
+        from tformer_cli.train.applicable import decode_settings
+
         as_settings = decode_settings([item for item in self.inputs if is_setting(item)])
         names = {f"decode.{name}": OPTIONS[name] for name in self.decode if name not in as_settings}
         return names | machine_names(self.device, self.precision)
@@ -164,6 +161,7 @@ def check_options(task: Any, arguments: PredictionArguments, *, translating: boo
         ConfigError: if an option does not apply; the error names it.
     """
     from tformer_cli.predictors.inputs import OnLong
+    from tformer_cli.train.applicable import check_settings
 
     name = task.config.task
     if translating and not task.predictor.translates:
@@ -171,7 +169,7 @@ def check_options(task: Any, arguments: PredictionArguments, *, translating: boo
     if arguments.draft is not None and not task.predictor.takes_drafts:
         cause = f"--draft: the model of {arguments.run} does not edit drafts, it generates translations token by token"
         raise ConfigError(cause, "leave it out; docs/editing.md describes models that edit")
-    check_settings(task, arguments.settings, arguments.options)
+    check_settings(task, arguments.settings, arguments.options, OPTIONS)
     if arguments.on_long:
         names = [choice.name for choice in OnLong]
         if arguments.on_long not in names:
@@ -200,57 +198,6 @@ def named_as_options(options: Mapping[str, str]) -> Iterator[None]:
                 name.sub(rf"{option}\1", text).replace(f"{option}=", f"{option} ") for text in (cause, remedy)
             )
         raise ConfigError(cause, remedy) from error
-
-
-def decode_settings(settings: Sequence[str]) -> dict[str, str]:
-    """Return the keys of the settings of `decode`, by their names without this group."""
-    keys = [setting.split("=", 1)[0] for setting in settings]
-    return {key.removeprefix("decode."): key for key in keys if key.startswith("decode.")}
-
-
-def check_trained(settings: Sequence[str]) -> None:
-    """Refuse settings that only training uses, since they would have no effect.
-
-    Raises:
-        ConfigError: if there is such a setting; the error names the first.
-    """
-    for setting in settings:
-        key = setting.split("=", 1)[0]
-        if TRAINING.match(key):
-            raise ConfigError(f"{key} has no effect on a trained model", "leave it out, or set it for training")
-
-
-def check_settings(task: Any, settings: Sequence[str], options: Mapping[str, str] | None = None) -> None:
-    """Refuse settings that have no effect on a trained run of a task.
-
-    Args:
-        task: task of the run.
-        settings: the settings KEY=VALUE, including those given as options.
-        options: options by the names of search settings; None: none was given.
-
-    Raises:
-        ConfigError: if there is such a setting; the error names the first.
-    """
-    check_trained(settings)
-    check_decode(task, decode_settings(settings) | dict(options or {}))
-
-
-def check_decode(task: Any, options: Mapping[str, str]) -> None:
-    """Refuse search settings that do not apply to a task.
-
-    Args:
-        task: task of the run.
-        options: options or keys by the names of settings.
-
-    Raises:
-        ConfigError: if one does not apply; the error names the first.
-    """
-    from tformer_cli.config.schema import DecodeConfig
-
-    for name, option in options.items():
-        if name not in task.predictor.options and (name in OPTIONS or hasattr(DecodeConfig, name)):
-            valid = ", ".join(text for name, text in OPTIONS.items() if name in task.predictor.options) or "none"
-            raise ConfigError(f"{option} has no effect on a run of {task.config.task}", f"valid options: {valid}")
 
 
 def use_options(task: Any, arguments: PredictionArguments) -> None:

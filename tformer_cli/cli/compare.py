@@ -62,13 +62,7 @@ def compare(
 
     Evaluations that are saved in the run folders are used; missing ones are made and saved there.
     """
-    from tformer_cli.cli.arguments import (
-        check_settings,
-        is_setting,
-        machine_names,
-        named_as_options,
-        precision_setting,
-    )
+    from tformer_cli.cli.arguments import is_setting, machine_names, named_as_options, precision_setting
     from tformer_cli.cli.output import note, note_repeated, result
 
     check_split(split)
@@ -82,6 +76,7 @@ def compare(
         raise ConfigError("--speaker has no effect without --by speaker", "add it, or leave --speaker out")
     charts = {path: _chart_format(path) for path in output or []}
     note_repeated(settings)
+    from tformer_cli.train.applicable import check_settings
     from tformer_cli.train.compare import compare_runs
 
     with named_as_options(machine_names(device, precision)):

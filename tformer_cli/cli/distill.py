@@ -72,7 +72,7 @@ def _check(task: Any, run: Path, settings: list[str]) -> None:
         RunError: if it does not translate.
         ConfigError: if a setting has no effect; the error names the first.
     """
-    from tformer_cli.cli.arguments import check_settings
+    from tformer_cli.train.applicable import check_settings
 
     if not task.predictor.translates:
         cause = f"{run} is a run of {task.config.task}, which does not translate"

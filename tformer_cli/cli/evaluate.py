@@ -89,7 +89,7 @@ def _check(task: Any, split: str, settings: Sequence[str], *, predictions: Path 
         ConfigError: if one does not apply; the error names the first.
         RunError: if the table would replace the data.
     """
-    from tformer_cli.cli.arguments import check_settings
+    from tformer_cli.train.applicable import check_settings
 
     check_settings(task, settings)
     if predictions is None:

@@ -1,0 +1,78 @@
+"""Checks that settings have an effect on a trained run, for the command line and the Python interface."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tformer_cli.config.schema import DecodeConfig
+from tformer_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tformer_cli.tasks.task import Task
+
+TRAINING = re.compile(
+    r"(\w+_)?optim\.|augment\.|regularise\.|data\.balance"
+    r"|trainer\.(steps|epochs|minutes|accumulate|patience|ema|average|keep|evaluate_\w+|checkpoint_every|log_every)"
+)
+"""Beginnings of the settings that only training uses; a second phase has an optimiser such as `generator_optim`."""
+
+
+def check_settings(
+    task: Task,
+    settings: Sequence[str],
+    given: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
+) -> None:
+    """Refuse settings that have no effect on a trained run of a task.
+
+    Args:
+        task: task of the run.
+        settings: the settings KEY=VALUE, including those given as options.
+        given: options that the user gave, by the names of search settings; None: none was given.
+        options: all options of the command by these names; None: it has none for the search.
+
+    Raises:
+        ConfigError: if there is such a setting; the error names the first.
+    """
+    check_trained(settings)
+    _check_decode(task, decode_settings(settings) | dict(given or {}), options)
+
+
+def check_trained(settings: Sequence[str]) -> None:
+    """Refuse settings that only training uses, since they would have no effect.
+
+    Raises:
+        ConfigError: if there is such a setting; the error names the first.
+    """
+    for setting in settings:
+        key = setting.split("=", 1)[0]
+        if TRAINING.match(key):
+            raise ConfigError(f"{key} has no effect on a trained model", "leave it out, or set it for training")
+
+
+def decode_settings(settings: Sequence[str]) -> dict[str, str]:
+    """Return the keys of the settings of `decode`, by their names without this group."""
+    keys = [setting.split("=", 1)[0] for setting in settings]
+    return {key.removeprefix("decode."): key for key in keys if key.startswith("decode.")}
+
+
+def _check_decode(task: Task, given: Mapping[str, str], options: Mapping[str, str] | None) -> None:
+    """Refuse search settings that do not apply to a task.
+
+    Args:
+        task: task of the run.
+        given: options or keys by the names of settings.
+        options: see `check_settings`.
+
+    Raises:
+        ConfigError: if one does not apply; the error names the first.
+    """
+    search = getattr(task.config, "decode", DecodeConfig)
+    names = options or {field.name: f"decode.{field.name}" for field in dataclasses.fields(search)}
+    for name, option in given.items():
+        if name not in task.predictor.options and (name in names or hasattr(DecodeConfig, name)):
+            valid = ", ".join(text for name, text in names.items() if name in task.predictor.options) or "none"
+            raise ConfigError(f"{option} has no effect on a run of {task.config.task}", f"valid options: {valid}")
