@@ -254,7 +254,7 @@ def test_a_score_that_does_not_exist_is_refused(project, monkeypatch):
         patch.setattr(compare, "evaluated", None)
         _refuse_scores()
     assert not Path("a/evaluation").exists()
-    assert runs("a", "b", metric="loss").runs[1].resampled is None
+    assert runs("a", "a", metric="loss").runs[1].resampled is None
     _refuse_scores()
 
 
@@ -367,6 +367,34 @@ def test_runs_of_language_models_have_scores_without_intervals(tmp_path, monkeyp
     comparison = compare_runs([tmp_path / "gpt"] * 2, "validation", say=lambda _: None)
     assert [entry.resampled for entry in comparison.runs] == [None, None]
     assert comparison.lower_is_better and comparison.runs[0].score == comparison.runs[1].score
+
+
+def test_scores_per_token_are_compared_only_with_one_tokenizer(tmp_path, monkeypatch):
+    """A tokenizer with fewer pieces divides a text into more tokens, each of which is easier to predict."""
+    monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
+    gpt = family_named("gpt")
+    for name, size in (("a", 600), ("b", 500)):
+        settings = ("trainer.steps=2", f"tokenizer.vocab_size={size}")
+        launch(gpt.config(tmp_path / "cache", *settings), tmp_path / name, quiet=True)
+    both = [tmp_path / "a", tmp_path / "b"]
+    message = "b and .*a have different tokenizers, and loss is a mean over tokens: compare .*--metric: bits_per_byte"
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, "evaluated", None)  # before anything is evaluated
+        with pytest.raises(RunError, match=message):
+            compare_runs(both, "validation", say=lambda _: None)
+    comparison = compare_runs(both, "validation", metric="bits_per_byte", say=lambda _: None)
+    assert len({entry.score for entry in comparison.runs}) == 2
+
+
+PER_TOKEN = ("translation", "editing", "gpt", "bert", "conformer", "captions", "speech translation")
+
+
+@pytest.mark.parametrize("name", PER_TOKEN)
+def test_scores_without_decoding_are_per_token_except_bits_per_byte(name, tmp_path):
+    task = family_named(name).task(tmp_path)
+    with torch.inference_mode():
+        scores = task.evaluate(task.model().eval(), "validation", Scoring(decoded=False)).scores
+    assert task.evaluator.per_token == set(scores) - {"bits_per_byte"} and task.data.tokenizer.hash
 
 
 def test_utterances_that_join_other_recordings_are_not_compared(project, monkeypatch):

@@ -18,9 +18,8 @@ class EditingEvaluator(TranslationEvaluator):
     is the mean number of rounds per sentence.
     """
 
-    lower_is_better = TranslationEvaluator.lower_is_better | {
-        "rounds", "delete_loss", "placeholder_loss", "token_loss"
-    }  # fmt: skip
+    per_token = frozenset({"loss", "delete_loss", "placeholder_loss", "token_loss"})
+    lower_is_better = TranslationEvaluator.lower_is_better | per_token | {"rounds"}
 
     def describe(self) -> list[tuple[str, str]]:
         """Return how the model translates, and a note on how BLEU divides the references, if it needs one."""

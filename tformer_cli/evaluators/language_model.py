@@ -28,6 +28,7 @@ class LanguageModelEvaluator(Evaluator[Any, CausalBatch]):
     """
 
     lower_is_better = frozenset({"loss", "perplexity", "bits_per_byte"})
+    per_token = frozenset({"loss", "perplexity"})
     scores_examples = False
     data: PackedText
 

@@ -15,6 +15,7 @@ class MaskedTokensEvaluator(Evaluator[MaskedLanguageModel, MaskedBatch]):
     """Loss, perplexity and accuracy at masked tokens; for sentence pairs, also next-sentence loss and accuracy."""
 
     lower_is_better = frozenset({"loss", "perplexity", "mlm_loss", "nsp_loss"})
+    per_token = frozenset({"loss", "mlm_loss", "perplexity", "mlm_accuracy"})
     scores_examples = False
     data: MaskedText
 

@@ -21,6 +21,7 @@ class ReferenceScores:
     data: Any
     metric = "bleu"
     lower_is_better = frozenset({"loss", "perplexity", "ter"})
+    per_token = frozenset({"loss", "perplexity"})
 
     def prepare(self) -> None:
         """Check that BLEU can be computed for the target language."""

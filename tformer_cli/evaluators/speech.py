@@ -48,7 +48,8 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
     """
 
     metric = "wer"
-    lower_is_better = frozenset({"loss", "ctc", "attention", "wer", "cer"})
+    per_token = frozenset({"loss", "ctc", "attention"})
+    lower_is_better = per_token | {"wer", "cer"}
     groups = {"length": ("reference",), "speaker": ("recording",)}
     data: SpeechData
     objective: CTC

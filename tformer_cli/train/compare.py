@@ -118,7 +118,7 @@ def compare_runs(
         if each.scored is None:
             say(f"evaluating {each.run} on {split}")
             opened = open_one(each.run)
-            contestants[number] = _contestant(each.run, opened, split)
+            contestants[number] = _contestant(each.run, opened, split, metric)
             contestants[number].scored = contestants[number].scored or evaluated(opened, split)
             del opened
     scored = [each.scored for each in contestants if each.scored is not None]
@@ -178,8 +178,8 @@ def _checked(
         elif opened.task.config.task != first.config.task:
             cause = f"{run} is a run of {opened.task.config.task}, but {runs[0]} is a run of {first.config.task}"
             raise RunError(cause, "compare runs of one task")
-        contestants.append(_contestant(run, opened, split))
-        _check_comparable(contestants[0], contestants[-1], split)
+        contestants.append(_contestant(run, opened, split, metric))
+        _check_comparable(contestants[0], contestants[-1], split, metric)
         _check_scores(opened, contestants[-1], split, metric, by, speaker)
         del opened
     assert first is not None
@@ -199,6 +199,7 @@ class _Contestant:
         data: description of the split.
         data_sha256: SHA-256 of its content.
         scorer: description of what its scores depend on besides the predictions, such as the labels.
+        tokenizer: hash of the tokenizer if the score is a mean over tokens, or "".
         scored: its evaluation; None: none is saved.
     """
 
@@ -210,20 +211,22 @@ class _Contestant:
     data: str
     data_sha256: str
     scorer: str
+    tokenizer: str
     scored: Scored | None
 
 
-def _contestant(run: Path, opened: Opened, split: str) -> _Contestant:
-    data = opened.task.data.split(split)
+def _contestant(run: Path, opened: Opened, split: str, metric: str) -> _Contestant:
+    data, evaluator = opened.task.data.split(split), opened.task.evaluator
+    tokenizer = evaluator.data.tokenizer.hash if metric in evaluator.per_token else ""
     parameters = sum(parameter.numel() for parameter in opened.model.parameters())
     return _Contestant(
         run, opened.checkpoint.name, opened.sha256, parameters, _minutes(opened), data.origin,
-        data.hash, opened.task.evaluator.scorer(split), saved_evaluation(opened, split),
+        data.hash, evaluator.scorer(split), tokenizer, saved_evaluation(opened, split),
     )  # fmt: skip
 
 
-def _check_comparable(first: _Contestant, other: _Contestant, split: str) -> None:
-    """Check that a run and the first run have the same data and scorers.
+def _check_comparable(first: _Contestant, other: _Contestant, split: str, metric: str) -> None:
+    """Check that a run and the first run have the same data and scorers, and count the same tokens.
 
     Raises:
         RunError: if they differ.
@@ -235,6 +238,10 @@ def _check_comparable(first: _Contestant, other: _Contestant, split: str) -> Non
         runs = f"{other.run} and {first.run}"
         cause = f"{runs} are scored with different labels or settings: {other.scorer}, and {first.scorer}"
         raise RunError(cause, "compare runs with the same labels and scoring settings")
+    if other.tokenizer != first.tokenizer:
+        runs = f"{other.run} and {first.run}"
+        cause = f"{runs} have different tokenizers, and {metric} is a mean over tokens"
+        raise RunError(cause, "compare runs with one tokenizer, or another --metric: bits_per_byte, bleu, wer")
 
 
 def _check_scores(opened: Opened, contestant: _Contestant, split: str, metric: str, by: str, speaker: str) -> None:
