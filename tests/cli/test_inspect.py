@@ -112,6 +112,15 @@ def test_the_column_of_a_table_is_that_of_training_or_named(run, tmp_path, capsy
     assert error(capsys).endswith(": which is to be read? --column NAME (or its index, from 0)")
 
 
+def test_a_row_without_text_is_skipped_as_by_predict(run, tmp_path, capsys):
+    table = tmp_path / "reviews.jsonl"
+    table.write_text('{"text": "a film"}\n{"text": null}\n{"text": "so good"}\n', encoding="utf-8")
+    loud = [part for part in QUICK if part != "-q"]
+    assert main(["inspect", str(run), str(table), "trainer.on_bad_sample=skip", *loud]) == 0
+    assert [figure["example"] for figure in numbers(run / "inspect")["figures"]] == ["a film", "so good"]
+    assert f"skipped: {table}:2: " in capsys.readouterr().err
+
+
 def test_a_text_without_tokens_is_one_line(run, monkeypatch, capsys):
     reading = "tformer_cli.predictors.masked_tokens.MaskedTokensPredictor.read_inputs"
     monkeypatch.setattr(reading, lambda self, inputs: [Prediction("")])

@@ -56,6 +56,12 @@ def test_a_seed_is_that_of_sampling(stand_ins, capsys):
     assert "decode.seed=3" in stand_ins.open_run[-1].overrides and capsys.readouterr().out == "A TEXT\n"
 
 
+def test_the_seed_of_training_is_refused(stand_ins, capsys):
+    assert main(["predict", "r", "a text", "seed=3"]) == 2
+    message = "seed has no effect on predictions: decode.seed=N draws other samples"
+    assert capsys.readouterr().err == f"error: {message}\n" and not stand_ins.open_run
+
+
 def test_no_input_gives_no_output(stand_ins, monkeypatch, capfdbinary):
     stdin(monkeypatch, b"")
     assert main(["translate", "r"]) == 0
@@ -159,7 +165,7 @@ def test_a_mistaken_setting_is_answered(stand_ins, capsys):
 
 def test_a_file_may_look_like_a_setting(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert is_setting("decode.beam=3")
+    assert is_setting("decode.beam=3") and is_setting("seed=3") and not is_setting("seed=x")
     Path("decode.beam=3").touch()
     assert not is_setting("decode.beam=3")
     assert not is_setting("a=b")

@@ -282,6 +282,7 @@ def test_impossible_sweeps_are_answered(given, answer):
         ("quickstart/vit", "data.mean=[0.9]"),
         ("quickstart/vit", "data.std=[0.9]"),
         ("quickstart/captions", "decoder.heads=2"),
+        ("quickstart/speech_translation", "decoder.heads=2"),
     ],
 )
 def test_a_trained_run_keeps_what_its_weights_belong_to(recipe, setting):

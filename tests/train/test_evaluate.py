@@ -71,6 +71,22 @@ def test_validation_has_no_examples_of_training(project, trained, monkeypatch, s
     assert evaluate_run(project / "run", "validation", [setting, "data.path=other.tsv"]).evaluation.scores
 
 
+@pytest.mark.parametrize("figures", ["calibration", "attention"])
+@pytest.mark.parametrize("setting", ["seed=7", "data.validation_share=0.4"])
+def test_figures_of_validation_have_no_examples_of_training(project, trained, monkeypatch, capsys, setting, figures):
+    monkeypatch.chdir(trained)
+    assert main(["inspect", str(project / "run"), setting, "--figures", figures, "--format", "none"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"{setting.split('=')[0]}: with another value, the validation split has other examples" in error
+
+
+@pytest.mark.parametrize("setting", ["seed=7", "data.validation_share=0.4"])
+def test_figures_of_the_user_s_inputs_need_no_split(project, trained, monkeypatch, capsys, setting):
+    monkeypatch.chdir(trained)
+    assert main(["inspect", str(project / "run"), setting, "a good film", "--format", "none"]) == 0
+    assert "other examples" not in capsys.readouterr().err
+
+
 def test_data_is_found_from_any_folder(project, trained):
     report = evaluate_run(project / "run")
     assert report.path == project / "run" / "evaluation" / "test.json"

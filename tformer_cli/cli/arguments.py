@@ -227,8 +227,8 @@ def is_text(argument: str) -> bool:
 
 
 def is_setting(argument: str) -> bool:
-    """Return whether an argument is KEY=VALUE and not the name of a file."""
-    return re.match(r"[a-z_]+(\.[a-z_0-9]+)+=", argument) is not None and not _exists(argument)
+    """Return whether an argument is KEY=VALUE, with a group as in `decode.beam=1` or `seed`, and not a file's name."""
+    return re.match(r"[a-z_]+(\.[a-z_0-9]+)+=|seed=\d+$", argument) is not None and not _exists(argument)
 
 
 def _exists(argument: str) -> bool:

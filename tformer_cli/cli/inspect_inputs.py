@@ -108,6 +108,7 @@ def subject_of(
 def _examples_of_split(opened: Opened, split: str, count: int, needed: bool, report: Any) -> tuple[list[Example], str]:
     """Return examples of a split, and the reason why there are none; if they are needed, the reason is raised."""
     try:
+        opened.check_division(split)
         examples = opened.task.inspector.of_split(opened.model, split, count)
     except TformerError as error:  # its data is gone, or a library is missing
         if needed:
@@ -144,8 +145,13 @@ def inputs_of(task: Any, arguments: PredictionArguments, report: Any) -> list[An
         lines: Iterable[Any] = media(task, [Path(item) for item in arguments.input_arguments], arguments.columns)
     else:
         lines = lines_of(arguments, inputs.reading_of(task, arguments.columns, "", None))
+    values: list[Any] = []
     try:
-        values = [line.value for line in islice(lines, MOST_TEXTS + 1)]
+        for line in islice(lines, MOST_TEXTS + 1):
+            if line.fault:
+                report(f"skipped: {line.fault if line.location in line.fault else f'{line.location}: {line.fault}'}")
+            else:
+                values.append(line.value)
     except DataError as error:  # --format of this command is the format of figures
         raise DataError(error.cause, re.sub(r"(, or |^)--format.*", "", error.remedy or "")) from error
     if len(values) > MOST_TEXTS:

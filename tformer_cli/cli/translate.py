@@ -186,6 +186,8 @@ def _predict(arguments: PredictionArguments, *, translating: bool = False) -> No
 
     paths_and_texts, texts, files = arguments.input_arguments, arguments.texts, arguments.files
     check_arguments(paths_and_texts, texts)
+    if any(setting.startswith("seed=") for setting in arguments.settings):
+        raise ConfigError("seed has no effect on predictions", "decode.seed=N draws other samples")
     check_files(arguments, translating=translating)
     if arguments.draft is not None:
         drafts.check(arguments.draft, files)

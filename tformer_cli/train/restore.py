@@ -69,11 +69,11 @@ class Opened:
         Raises:
             ConfigError: if settings draw other examples for validation than those of training.
         """
-        self._check_division(split)
+        self.check_division(split)
         with torch.inference_mode(), self.machine.autocast():
             return self.task.evaluator.evaluate(self.model, self.task.data.view(split), scoring, share)
 
-    def _check_division(self, split: str) -> None:
+    def check_division(self, split: str) -> None:
         """Refuse settings with which validation holds examples that the run was trained on.
 
         Raises:
