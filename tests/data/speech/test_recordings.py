@@ -223,9 +223,7 @@ def test_lower_case(tmp_path):
 def test_hugging_face_data(tmp_path, monkeypatch, streaming):
     import datasets
 
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "hub-cache")
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    offline(tmp_path, monkeypatch)
     data_folder = tmp_path / "snapshot"
     data_folder.mkdir()
     kinds = {
@@ -245,6 +243,34 @@ def test_hugging_face_data(tmp_path, monkeypatch, streaming):
     assert read(settings).texts == ["a", "b"] * 3
     settings.only = "nothing=0"
     assert "no column 'nothing'" in fault(settings)
+
+
+def offline(folder: Path, monkeypatch) -> None:
+    """Make `datasets` use a cache in a folder, and no network."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", folder / "hub-cache")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.parametrize("kind", ["metadata.csv", "metadata.jsonl", "metadata.parquet", "train.parquet", "hub"])
+def test_recordings_that_a_table_names_are_read_again_if_they_change(kind, tmp_path, monkeypatch):
+    """A table of the Hugging Face hub may have paths in place of bytes."""
+    paths, settings = folder(tmp_path / "data"), config(tmp_path / "data")
+    if kind.startswith("metadata"):
+        metadata(tmp_path / "data", Path(kind).suffix)
+    else:
+        audio = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+        named = pyarrow.array([{"bytes": None, "path": str(path)} for path in paths], audio)
+        rows = pyarrow.table({"audio": named, "transcription": words()})
+        if kind == "hub":
+            offline(tmp_path, monkeypatch)
+            settings = config(tmp_path / "data", source=Source.hub)
+            kinds = {"audio": {"_type": "Audio"}, "transcription": {"dtype": "string", "_type": "Value"}}
+            rows = rows.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": kinds}})})
+        pyarrow.parquet.write_table(rows, tmp_path / "data" / "train.parquet")
+    first, last = read(settings).sound[0].tolist(), np.arange(500, dtype=np.int16)
+    paths[0].write_bytes(wav(last, RATE))
+    assert read(settings).sound[0].tolist() == last.tolist() != first
 
 
 def test_stored_features(tmp_path):

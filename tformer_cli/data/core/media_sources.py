@@ -161,10 +161,14 @@ def split_of_table(path: Path, columns: Columns) -> UndecodedSplit:
         table_rows = files.named_rows(path, columns.names, setting=columns.setting, rows_at_once=ROWS_AT_ONCE)
         return _rows(table_rows, columns, str(path), path.parent, names)
 
-    inside = inside and not any(isinstance(row.content, Path) for row in islice(rows(), SAMPLED_ROWS))
-    if not inside:
+    if not inside or _names_files(rows()):
         return split_of_files(str(path), list(rows()))
     return split_of_stream(str(path), ["table", str(path.resolve()), *state(path), *columns.missing], count, rows)
+
+
+def _names_files(rows: Iterable[Row]) -> bool:
+    """Return whether one of the first rows names a file, whose content may change while the table does not."""
+    return any(isinstance(row.content, Path) for row in islice(rows, SAMPLED_ROWS))
 
 
 def split_of_hub(
@@ -192,6 +196,8 @@ def split_of_hub(
 
     if config.streaming:  # neither its content nor its number of rows is known
         return split_of_stream(origin, None, None, rows)
+    if _names_files(rows()):
+        return split_of_files(origin, list(rows()))
     return split_of_stream(origin, ["hub", origin, data._fingerprint, *columns.missing], len(data), rows)
 
 
