@@ -1,6 +1,8 @@
 """Fine-tuned scores of BERT with and without segment embeddings, on pairs of sentences."""
 
-from laboratory.experiment import Experiment, Outcome, Table
+from collections.abc import Sequence
+
+from laboratory.experiment import Cell, Experiment, Outcome, Table
 from laboratory.runs import Runs, Spread, bars
 from laboratory.small_bert import DATA, FILE, QUICK, TINY, TUNING, WORDS, common_words, trainings
 
@@ -11,7 +13,7 @@ STEPS = 1200
 def measure(runs: Runs) -> Outcome:
     """Score the fine-tuned models, and the pre-trained ones on next sentences."""
     spearman = {name: runs.spread(name, "spearman") for name in NAMES}
-    rows = [
+    rows: list[Sequence[Cell]] = [
         (shown, spearman[name].text(3), runs.spread(name, "pearson").text(3),
          *(runs.spread(f"{name}-base", f"{task}_accuracy", "validation").text() for task in ("mlm", "nsp")))
         for name, shown in NAMES.items()
