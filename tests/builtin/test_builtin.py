@@ -249,7 +249,7 @@ def test_it_is_quick():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("en-fr", "train"), r"'en-fr'.*: take one of en-ja$"),
+        (("en-fr", "train"), r"'en-fr'.*: take one of en-ja, or data.source=files for your own$"),
         (("en-ja", "dev"), r"'dev': take one of train, validation, test$"),
     ],
 )

@@ -86,7 +86,7 @@ def stand_ins(monkeypatch, tmp_path):
         "tformer_cli.train.restore": {"open_run": open_run},
         "tformer_cli.train.evaluate": {"evaluate_run": evaluate_run},
         "tformer_cli.interop.export": {
-            "export_run": lambda run, output, to="huggingface": calls.export.append((run, output))
+            "export_run": lambda run, output, to="huggingface", say=None: calls.export.append((run, output))
         },
     }
     for name, content in modules.items():

@@ -146,7 +146,9 @@ def check_builtin(config: DataConfig) -> None:
         named = getattr(config, split)
         if named and named != split:
             cause = f"data.{split}={named} has no effect on built-in data, which have their own splits"
-            raise DataError(cause, "to read your own: data.source=files data.path=FOLDER")
+            setting = f"data.{split}={split if split == 'train' else ''}"
+            remedy = f"to read your own: data.source=files data.path=FOLDER; for the built-in split: {setting}"
+            raise DataError(cause, remedy)
 
 
 def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> str | list[Path] | None:
