@@ -71,6 +71,14 @@ def test_validation_has_no_examples_of_training(project, trained, monkeypatch, s
     assert evaluate_run(project / "run", "validation", [setting, "data.path=other.tsv"]).evaluation.scores
 
 
+def test_a_validation_file_of_its_own_is_the_same_with_another_seed(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
+    monkeypatch.chdir(trained)
+    settings = ("trainer.steps=1", "trainer.evaluate_every=0", "data.path=data", "data.validation=other.tsv")
+    launch(FAMILY.config(trained / "cache", *settings), tmp_path / "run", quiet=True)
+    assert evaluate_run(tmp_path / "run", "validation", ["seed=7"]).evaluation.scores
+
+
 @pytest.mark.parametrize("figures", ["calibration", "attention"])
 @pytest.mark.parametrize("setting", ["seed=7", "data.validation_share=0.4"])
 def test_figures_of_validation_have_no_examples_of_training(project, trained, monkeypatch, capsys, setting, figures):

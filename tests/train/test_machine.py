@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tformer_cli.config.schema import Device
 from tformer_cli.train import machine
 
 
@@ -22,3 +23,10 @@ def test_slow_products_are_measured_with_fewer_rows(monkeypatch, row_seconds, mo
     rate = machine.product_rate.__wrapped__(torch.device("cpu"), torch.float32)
     assert measured[-1] == rows and sum(total) < most_seconds
     assert rate == pytest.approx(2 * 512 * 2048 / row_seconds)
+
+
+@pytest.mark.parametrize(("cuda", "expected"), [(True, "cuda"), (False, "cpu")])
+def test_a_cpu_is_taken_rather_than_mps(monkeypatch, cuda, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert machine.pick_device(Device.auto).type == expected
