@@ -101,9 +101,8 @@ EXPERIMENT = Experiment(
     title="Language models: n-grams, a recurrent network, a Transformer",
     claim="networks are better language models than n-grams, and use contexts that these cannot have",
     source="Mikolov et al. 2010; Sundermeyer et al. 2012; Radford et al. 2018; talks on language models",
-    budget="the same million characters; networks of 0.8 million parameters take 2,000 steps of 2,048 characters, "
-    "which is four times through the text but its last tenth, the scored one, while the n-grams (interpolated "
-    "Kneser-Ney) count it once",
+    budget="the same million characters, all but the last tenth; networks of 0.8 million parameters read them four "
+    "times (2,000 steps of 2,048 characters), and the n-grams (interpolated Kneser-Ney) count them once",
     corpus="the plays of Shakespeare, 1.1 million characters",
     data="tinyshakespeare",
     file="input.txt",

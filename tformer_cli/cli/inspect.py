@@ -134,23 +134,19 @@ def inspect(
         run, inputs or [], {}, tuple(column or ()), "", "", False, None, device, checkpoint,
         literal=True, precision="fp32",
     )  # fmt: skip
-    from tformer_cli.runs.folder import run_of  # which imports PyTorch
+    from tformer_cli.figures.base import Options  # which imports PyTorch
+    from tformer_cli.runs.folder import run_of
 
     shown = output or run_of(run) / "inspect"
     folder = Path(os.path.realpath(shown))  # the target of a symbolic link is replaced, not the link
     check_folder(folder)
-    from tformer_cli.figures.base import Options  # which imports PyTorch
-
     options = Options(*numbers, query, senses)
     kinds = chosen_kinds(figures or ("vectors" if senses else ""), given=bool(arguments.input_arguments))
-
-    from tformer_cli.train.machine import exact_products
-
     report = partial(note, quiet=quiet)
     opened = open_inspected(arguments)
     without = all(kind.of_model for kind in kinds.values()) and not arguments.input_arguments
     count = 0 if without or (senses and kinds.keys() == {"vectors"}) else examples
-    with exact_products(), memory_of_figures():
+    with drawing():
         subject, reason = subject_of(opened, arguments, options, count, split, bool(figures), report)
         sections = draw_all(subject, kinds.values(), explicit=bool(figures), report=report, reason=reason)
         files = contents(f"Inside {opened.run}", _facts(opened, arguments), sections, formats)
@@ -163,16 +159,18 @@ def inspect(
 
 
 @contextmanager
-def memory_of_figures() -> Iterator[None]:
-    """Raise an error that names the options of this command if memory is exhausted.
+def drawing() -> Iterator[None]:
+    """Compute in exact float32, and raise an error that names the options of this command if memory is exhausted.
 
     Raises:
         TformerError: if memory is exhausted.
     """
     from tformer_cli.cli.main import is_out_of_memory
+    from tformer_cli.train.machine import exact_products
 
     try:
-        yield
+        with exact_products():
+            yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise

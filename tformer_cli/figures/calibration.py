@@ -52,8 +52,8 @@ def arrays(rows: Rows, labels: Sequence[str]) -> Predictions:
     """Return the table of predictions as arrays."""
     numbers = {label: number for number, label in enumerate(labels)}
     probabilities = np.array([[row["probabilities"][label] for label in labels] for row in rows])
-    predicted, correct = (np.array([numbers[row[name]] for row in rows]) for name in ("prediction", "reference"))
-    return Predictions(probabilities, predicted, correct)
+    predicted, targets = (np.array([numbers[row[name]] for row in rows]) for name in ("prediction", "reference"))
+    return Predictions(probabilities, predicted, targets)
 
 
 def draw(subject: Subject) -> Iterator[Figure]:

@@ -23,22 +23,22 @@ TRAINING = re.compile(
 def check_settings(
     task: Task,
     settings: Sequence[str],
-    given: Mapping[str, str] | None = None,
     options: Mapping[str, str] | None = None,
+    all_options: Mapping[str, str] | None = None,
 ) -> None:
     """Refuse settings that have no effect on a trained run of a task.
 
     Args:
         task: task of the run.
         settings: the settings KEY=VALUE, including those given as options.
-        given: options that the user gave, by the names of search settings; None: none was given.
-        options: all options of the command by these names; None: it has none for the search.
+        options: options that the user gave, by the names of search settings; None: none was given.
+        all_options: all options of the command by these names; None: it has none for the search.
 
     Raises:
         ConfigError: if there is such a setting; the error names the first.
     """
     check_trained(settings)
-    _check_decode(task, decode_settings(settings) | dict(given or {}), options)
+    _check_decode(task, decode_settings(settings) | dict(options or {}), all_options)
 
 
 def check_trained(settings: Sequence[str]) -> None:
@@ -59,20 +59,20 @@ def decode_settings(settings: Sequence[str]) -> dict[str, str]:
     return {key.removeprefix("decode."): key for key in keys if key.startswith("decode.")}
 
 
-def _check_decode(task: Task, given: Mapping[str, str], options: Mapping[str, str] | None) -> None:
+def _check_decode(task: Task, options: Mapping[str, str], all_options: Mapping[str, str] | None) -> None:
     """Refuse search settings that do not apply to a task.
 
     Args:
         task: task of the run.
-        given: options or keys by the names of settings.
-        options: see `check_settings`.
+        options: options or keys by the names of settings.
+        all_options: see `check_settings`.
 
     Raises:
         ConfigError: if one does not apply; the error names the first.
     """
     search = getattr(task.config, "decode", DecodeConfig)
-    names = options or {field.name: f"decode.{field.name}" for field in dataclasses.fields(search)}
-    for name, option in given.items():
+    names = all_options or {field.name: f"decode.{field.name}" for field in dataclasses.fields(search)}
+    for name, option in options.items():
         if name not in task.predictor.options and (name in names or hasattr(DecodeConfig, name)):
             valid = ", ".join(text for name, text in names.items() if name in task.predictor.options) or "none"
             raise ConfigError(f"{option} has no effect on a run of {task.config.task}", f"valid options: {valid}")

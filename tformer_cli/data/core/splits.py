@@ -151,6 +151,11 @@ def check_builtin(config: DataConfig) -> None:
             raise DataError(cause, remedy)
 
 
+def unknown_builtin(noun: str, path: str, known: str) -> DataError:
+    """Return the error that no built-in data have the name `path`, but `known`."""
+    return DataError(f"no built-in {noun} are called {path!r}", f"data.path={known}, or data.source=files for your own")
+
+
 def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> str | list[Path] | None:
     """Return the files of a split, or the name of a dataset's split; None if it is not configured and does not exist.
 

@@ -13,7 +13,7 @@ from tformer_cli.data.core import files
 from tformer_cli.data.core.hub import hub_data, hub_named_rows, hub_origin
 from tformer_cli.data.core.media_sources import Row, UndecodedSplit, split_of_hub, split_of_parts, split_of_stream
 from tformer_cli.data.core.metadata import METADATA, Column, MetadataTables, with_wildcards
-from tformer_cli.data.core.splits import Layout
+from tformer_cli.data.core.splits import Layout, unknown_builtin
 from tformer_cli.data.image.images import Images, ImageSources, read_sources
 from tformer_cli.errors import DataError
 
@@ -91,9 +91,7 @@ def _hub(config: CaptionDataConfig, tables: MetadataTables, split: str) -> Undec
 def _shapes(config: CaptionDataConfig, split: str, seed: int) -> UndecodedSplit:
     """Return built-in pictures of shapes, as files in the format PPM."""
     if config.path != SHAPES:
-        raise DataError(
-            f"no built-in captions are called {config.path!r}", f"data.path={SHAPES}, or data.source=files for your own"
-        )
+        raise unknown_builtin("captions", config.path, SHAPES)
     from tformer_cli.builtin import draws, shape_captions, shape_pictures, shapes
 
     count, size = config.size if split == "train" else 0, max(config.height_width)

@@ -26,7 +26,7 @@ from tformer_cli.data.core.media_sources import (
     state,
 )
 from tformer_cli.data.core.names import SPLITS, one_with_ending, with_ending
-from tformer_cli.data.core.splits import Layout, is_other_split
+from tformer_cli.data.core.splits import Layout, is_other_split, unknown_builtin
 from tformer_cli.data.image.idx import LABELS, PICTURES, idx_items, open_idx
 from tformer_cli.data.image.pictures import ENDINGS
 from tformer_cli.errors import DataError, library
@@ -217,9 +217,7 @@ def _digits(config: LabelledImageDataConfig, split: str, labelled: bool) -> Unde
     A sixth of them is the test split.
     """
     if config.path != DIGITS:
-        raise DataError(
-            f"no built-in pictures are called {config.path!r}", f"data.path={DIGITS}, or data.source=files for your own"
-        )
+        raise unknown_builtin("pictures", config.path, DIGITS)
     learn = library("sklearn", "scikit-learn", "demo")
 
     def rows() -> Iterator[Row]:

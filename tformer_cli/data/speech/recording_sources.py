@@ -26,7 +26,7 @@ from tformer_cli.data.core.media_sources import (
 )
 from tformer_cli.data.core.metadata import METADATA, Column, MetadataTables, with_wildcards
 from tformer_cli.data.core.names import with_ending
-from tformer_cli.data.core.splits import Layout, is_other_split
+from tformer_cli.data.core.splits import Layout, is_other_split, unknown_builtin
 from tformer_cli.data.speech import audio, stored_features
 from tformer_cli.errors import ConfigError, DataError, library
 
@@ -208,10 +208,7 @@ def _numbers(source: SpeechSource, split: str) -> UndecodedSplit:
     """Return the built-in numbers, which eSpeak NG synthesises in several voices."""
     config = source.config
     if config.path != NUMBERS:
-        raise DataError(
-            f"no built-in recordings are called {config.path!r}",
-            f"data.path={NUMBERS}, or data.source=files for your own",
-        )
+        raise unknown_builtin("recordings", config.path, NUMBERS)
     if config.only or source.features is Features.stored:
         raise ConfigError(f"data.path={NUMBERS} is sound without columns", "features.kind=log_mel, data.only=")
     library("espeakng_loader", "espeakng-loader", "demo")
