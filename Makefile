@@ -81,7 +81,7 @@ bench-loss: $(VENV)/.installed-dev  ## hashes of a short seeded run of every fam
 lineage: $(VENV)/.installed-dev  ## the experiments of docs/lineage.md, hours; EXPERIMENT='NAME...' for some
 	$(BIN)/python -m laboratory $(EXPERIMENT)
 
-lineage-quick: $(VENV)/.installed-dev  ## the same with little training: 20 minutes
+lineage-quick: $(VENV)/.installed-dev  ## the same with little training: 12 minutes
 	$(BIN)/python -m laboratory --quick $(EXPERIMENT)
 
 wheel: $(VENV)/.installed-dev  ## a wheel in dist/
