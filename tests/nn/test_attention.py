@@ -356,6 +356,19 @@ def test_dropout_acts_on_weights_in_training_only(backend: str) -> None:
     torch.testing.assert_close(mean, still, atol=0.1 * float(still.detach().abs().max()), rtol=0)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_of_any_length_is_compiled_as_one_graph(monkeypatch: pytest.MonkeyPatch, causal: bool) -> None:
+    """Lengths are symbolic; `fullgraph` refuses code that the compiler cannot read, such as a symbolic `is_causal`."""
+    monkeypatch.setattr(backends, "attention", "fused")
+    torch.compiler.reset()
+    module = attention()
+    compiled = torch.compile(module, backend="eager", dynamic=True, fullgraph=True)
+    for stance, size in (("default", 5), ("fail_on_recompile", 6), ("fail_on_recompile", 9)):
+        x = torch.randn(2, size, DIM, dtype=torch.float64)
+        with torch.compiler.set_stance(stance):
+            torch.testing.assert_close(compiled(x, mask=Mask(causal=causal)), module(x, mask=Mask(causal=causal)))
+
+
 def test_the_shared_mask_stays_empty() -> None:
     attention()(torch.randn(1, 2, DIM, dtype=torch.float64))
     assert EVERYTHING.additive(2, 3, torch.float64, torch.device("cpu")) is None and EVERYTHING.any_allowed is None

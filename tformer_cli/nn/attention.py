@@ -348,7 +348,8 @@ class Attention(Tappable):
         fused = backend.attention == "fused" and self.shaw is None and not decoding
         if fused and not self.is_tapped("weights"):
             plain_causal = mask.causal and mask.allowed is None and bias is None and self.transformer_xl is None
-            plain_causal = plain_causal and q.shape[2] == k.shape[2]  # the fused kernel aligns its triangle top-left
+            if q.shape[2] != k.shape[2]:  # a branch, since compiled code compares symbols, and the kernel needs a bool
+                plain_causal = False  # the kernel aligns its triangle top-left
             score_bias = None if plain_causal else self._score_bias(q, k, mask, bias, positions)
             if score_bias is not None:
                 score_bias = score_bias.expand(q.shape[0], -1, -1, -1) if score_bias.dim() == 4 else score_bias
