@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -266,6 +267,23 @@ def test_rows_without_a_value_keep_their_place_if_they_are_skipped():
     Path("f.jsonl").write_text('{"tokens": ["a", null]}\n{"tokens": null}\n{"tokens": ["a"]}\n')
     lines = list(read([Path("f.jsonl")], Reading(expected=("tokens",), words=True, skip=True)))
     assert [line.fault for line in lines] == ["a word in tokens is missing (null)", "tokens is missing (null)", ""]
+
+
+@pytest.mark.parametrize(
+    ("row", "how", "fault"),
+    [
+        ('{"text": "x \\ud800"}', TEXT, "text holds an unpaired surrogate (\\ud800), which is not valid Unicode"),
+        ('{"question": "q", "context": "\\u0000"}', PAIR, "context holds a NUL character"),
+        ('{"tokens": ["a", "\\ud800"]}', WORDS, "a word in tokens holds an unpaired surrogate (\\ud800), which is"),
+    ],
+)
+def test_rows_of_text_that_is_not_valid_are_named_or_skipped(row, how, fault, monkeypatch):
+    for skip, remedy in ((None, "correct it, or remove the row"), (False, "trainer.on_bad_sample=skip")):
+        with pytest.raises(DataError) as caught:
+            values(f"{row}\n", replace(how, skip=skip), "f.jsonl")
+        assert caught.value.cause.startswith(f"f.jsonl:1: {fault}") and caught.value.remedy.endswith(remedy)
+    (line,) = piped(monkeypatch, f"{row}\n".encode(), replace(how, skip=True))
+    assert line.fault.startswith(fault)
 
 
 @pytest.mark.parametrize("at_once", [True, False])

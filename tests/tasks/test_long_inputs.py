@@ -74,6 +74,22 @@ def test_what_is_too_long_is_an_error_or_cut_or_skipped(family, tmp_path):
     assert "note" in cut[1].details and "note" not in cut[0].details
 
 
+@by_name(TEXTS)
+@pytest.mark.parametrize("character", ["\ud800", "\0"])
+def test_text_that_is_not_valid_is_an_error_or_skipped(family, character, tmp_path):
+    good = family.inputs[0]
+    bad = (*good.split("\t")[:-1], f"a {character}") if "\t" in good else f"{good} {character}"
+    task = family.task(tmp_path)
+    model = task.model().eval()
+    answers = task.predict(model, [good, bad])
+    alone = next(answers).text
+    with pytest.raises(BadInput, match="input line 2: it holds a.*: correct it"):
+        next(answers)
+    task = family.task(tmp_path, "trainer.on_bad_sample=skip")
+    first, skipped, last = task.predict(model, [good, bad, good])
+    assert (first.text, skipped.text, last.text) == (alone, "", alone) and "it holds a" in skipped.details["error"]
+
+
 @by_name([family for family in TEXTS if family.name in ("question answering",)])
 def test_a_malformed_line_is_an_error_or_skipped(family, tmp_path):
     task = family.task(tmp_path)

@@ -158,13 +158,13 @@ def _conll(lines: Iterator[str], name: str, how: Reading) -> Iterator[Line]:
 
 
 def _questions(path: Path, name: str, how: Reading) -> Iterator[Line]:
-    """Yield the questions of a file in SQuAD's JSON; a missing value is an error, or a fault of the input."""
-    from tformer_cli.data.core.cells import MissingValue
+    """Yield the questions of a file in SQuAD's JSON; a bad row is an error, or an input with a fault."""
+    from tformer_cli.data.core.cells import BadRow
 
     assert how.documents is not None
     for position, row in how.documents(path):
         location = position.replace(str(path), name)
-        if not isinstance(row, MissingValue):
+        if not isinstance(row, BadRow):
             yield Line(row, location, dict(zip(how.expected, row, strict=True)))
         elif how.skip:
             yield Line(None, location, None, row.reason)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tformer_cli.data.core.cells import MissingValue
+    from tformer_cli.data.core.cells import BadRow
 
 LINES, CONLL = "lines", "conll"
 FORMATS = (LINES, "csv", "tsv", "json", "jsonl", "parquet", "arrow", CONLL)
@@ -51,9 +51,10 @@ class Reading:
         delimiter: delimiter of columns in CoNLL files; empty: detected from the file.
         known_tags: tags that identify CoNLL files.
         documents: function that reads a file in SQuAD's JSON, for question answering, and yields the location of each
-            question with its values or the error for a missing value.
+            question with its values or the error for its row.
         header: whether the first line of a CSV or TSV file names its columns; None: detected from the file.
-        skip: whether rows without a value are skipped, otherwise the first is an error; None: there is no such setting.
+        skip: whether rows without a value or valid text are skipped, otherwise the first is an error; None: there is no
+            such setting.
     """
 
     columns: tuple[str, ...] = ()
@@ -64,7 +65,7 @@ class Reading:
     word_column: int = 0
     delimiter: str = ""
     known_tags: frozenset[str] = frozenset()
-    documents: Callable[[Path], Iterator[tuple[str, tuple[str, ...] | MissingValue]]] | None = None
+    documents: Callable[[Path], Iterator[tuple[str, tuple[str, ...] | BadRow]]] | None = None
     header: bool | None = None
     skip: bool | None = None
 

@@ -62,25 +62,25 @@ def rows_of(path: Path, kind: str, name: str, how: Reading) -> Iterator[Line]:
 
 
 def _line(row: dict[str, Any], columns: Sequence[str], location: str, how: Reading) -> Line:
-    """Return a row as an input; a row without a value is an error, or an input with a fault.
+    """Return a row as an input; a row without a value or valid text is an error, or an input with a fault.
 
     Raises:
-        DataError: if a value is missing and not skipped, or is not text.
+        DataError: if a value is missing or not valid text, and is not skipped; or is not text.
     """
-    from tformer_cli.data.core.cells import MissingValue
+    from tformer_cli.data.core.cells import BadRow
 
     values: list[Any] = []
     fault = ""
     for column in columns:
         try:
             values.append(_value(row, column, location, words=how.words))
-        except MissingValue as missing:
+        except BadRow as bad:
             if how.skip is None:
-                raise DataError(missing.cause, "fill it in, or remove the row") from missing
+                raise DataError(bad.cause, f"{bad.repair}, or remove the row") from bad
             if not how.skip:
                 raise
             values.append(None)
-            fault = fault or missing.reason
+            fault = fault or bad.reason
     shown = values[0] if len(values) == 1 else dict(zip(columns, values, strict=True))
     return Line(values[0] if len(values) == 1 else tuple(values), location, shown, fault)
 

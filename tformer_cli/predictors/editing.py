@@ -46,7 +46,7 @@ class TextEditor(TextPredictor[Any]):
 
         yield from searched(inputs, self.read_inputs, self._divide, edit, decode, device, share, before=self.before)
 
-    def read_inputs(self, inputs: list[Input]) -> list[Answer[Row] | Refusal]:
+    def _read_valid(self, inputs: list[Input]) -> list[Answer[Row] | Refusal]:
         """Return the tokens of each line and its draft."""
         pairs = [
             (text, "") if isinstance(text, str) else (text[0], text[1] if len(text) > 1 else "") for text in inputs

@@ -124,7 +124,7 @@ class LanguageModelPredictor(TextPredictor[Any]):
             predictions.append(Prediction(texts[0]["text"], {"hypotheses": texts}))
         return predictions
 
-    def read_inputs(self, inputs: list[Input]) -> list[Answer[list[int]] | Refusal]:
+    def _read_valid(self, inputs: list[Input]) -> list[Answer[list[int]] | Refusal]:
         """Return the tokens of each prompt; see `_read_prompt`."""
         return [self._read_prompt(text if isinstance(text, str) else text[0]) for text in inputs]
 

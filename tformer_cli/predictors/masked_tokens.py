@@ -31,7 +31,7 @@ class MaskedTokensPredictor(TextPredictor[MaskedLanguageModel]):
         """Return the column of texts."""
         return (self.config.data.column,)
 
-    def read_inputs(self, inputs: list[Input]) -> list[Answer[tuple[str, np.ndarray]] | Refusal]:
+    def _read_valid(self, inputs: list[Input]) -> list[Answer[tuple[str, np.ndarray]] | Refusal]:
         """Return each line with its tokens; BERT's `[MASK]` is a mask token too."""
         tokenizer, limit = self.tokenizer, self.config.model.max_length - 2  # [CLS] and [SEP]
         answers: list[Answer[tuple[str, np.ndarray]] | Refusal] = []

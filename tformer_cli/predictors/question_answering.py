@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tformer_cli.data.core.cells import Gate, MissingValue, shortest
+from tformer_cli.data.core.cells import BadRow, Gate, shortest
 from tformer_cli.data.text.question_windows import QuestionWindows, Window
 from tformer_cli.data.text.questions import Question, squad_rows
 from tformer_cli.errors import DataError
@@ -95,8 +95,8 @@ class QuestionAnswerer(TextPredictor[Any]):
         """Return the columns of the question and its text, named as in tables of SQuAD."""
         return ("question", "context")
 
-    def documents(self, path: Path) -> Iterator[tuple[str, tuple[str, str] | MissingValue]]:
-        """Yield the questions of a file in SQuAD's JSON, or their missing values, with their names for errors.
+    def documents(self, path: Path) -> Iterator[tuple[str, tuple[str, str] | BadRow]]:
+        """Yield the questions of a file in SQuAD's JSON, or what is wrong with them, with their names for errors.
 
         Raises:
             DataError: if the file is malformed, or contains no questions.
@@ -104,14 +104,14 @@ class QuestionAnswerer(TextPredictor[Any]):
         empty = True
         for row in squad_rows(path, Gate(), answered=False):
             empty = False
-            if isinstance(row, MissingValue):
+            if isinstance(row, BadRow):
                 yield row.location, row
             else:
                 yield f"{path}: question {row.name}", (row.question, row.context)
         if empty:
             raise DataError(f"{path}: there are no questions")
 
-    def read_inputs(self, inputs: list[Input]) -> list[Answer[tuple[str, str]] | Refusal]:
+    def _read_valid(self, inputs: list[Input]) -> list[Answer[tuple[str, str]] | Refusal]:
         """Return questions with their texts, from rows of two columns or from lines separated by a tab."""
         limit = self.data.question_limit
         answers: list[Answer[tuple[str, str]] | Refusal] = []

@@ -23,7 +23,7 @@ class Tagger(TextPredictor[Any]):
         """Return the column of words."""
         return (self.config.data.words,)
 
-    def read_inputs(self, inputs: list[Input]) -> list[Answer[list[str]] | Refusal]:
+    def _read_valid(self, inputs: list[Input]) -> list[Answer[list[str]] | Refusal]:
         """Return the words of each line, separated by spaces, or of each sentence."""
         words = [separated_words(text) if isinstance(text, str) else list(text) for text in inputs]
         encoded = self.data.encode(words)

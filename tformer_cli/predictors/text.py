@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tformer_cli.config.schema import BadSample, DecodeConfig
+from tformer_cli.data.core.cells import invalid_character
 from tformer_cli.decode.search import batch_sentences
 from tformer_cli.decode.workers import Share, Workers, unshared
 from tformer_cli.objectives.base import M
@@ -21,7 +22,7 @@ Windows double in size: small ones at first give early predictions, large ones g
 
 
 class TextPredictor(Predictor[M]):
-    """Base class of predictors for text; a subclass implements `read_inputs` and `_answer`, or `predict`."""
+    """Base class of predictors for text; a subclass implements `_read_valid` and `_answer`, or `predict`."""
 
     options = frozenset({"batch"})
     on_long = OnLong.error
@@ -39,8 +40,15 @@ class TextPredictor(Predictor[M]):
             rows = [item.value for item in items if isinstance(item, Readable)]
             yield from merged(items, self._answer(model, rows) if rows else [])
 
-    def read_inputs(self, inputs: list[Input]) -> Sequence[Answer[Any] | Refusal]:
-        """Convert lines or rows to the input of `_answer`, or to refusals."""
+    def read_inputs(self, inputs: list[Input]) -> list[Answer[Any] | Refusal]:
+        """Convert lines or rows to the input of `_answer`, or to refusals; an invalid character is malformed."""
+        faults = [_invalid_character(row) for row in inputs]
+        valid = [row for row, fault in zip(inputs, faults, strict=True) if not fault]
+        answers = iter(self._read_valid(valid) if valid else [])
+        return [self._malformed(f"it holds {fault}", "correct it") if fault else next(answers) for fault in faults]
+
+    def _read_valid(self, inputs: list[Input]) -> Sequence[Answer[Any] | Refusal]:
+        """Convert lines or rows of valid text, see `read_inputs`."""
         raise NotImplementedError
 
     def _answer(self, model: M, rows: list[Any]) -> list[Prediction]:
@@ -68,6 +76,12 @@ class TextPredictor(Predictor[M]):
             if self.on_long is OnLong.error
             else Prediction("", {"error": size})
         )
+
+
+def _invalid_character(row: Input) -> str:
+    """Return the first `invalid_character` of an input; "" without one."""
+    texts = [row] if isinstance(row, str) else [text for text in row if isinstance(text, str)]
+    return next(filter(None, map(invalid_character, texts)), "")
 
 
 def searched(

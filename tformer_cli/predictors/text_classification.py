@@ -58,7 +58,7 @@ class TextClassifier(TextPredictor[Any]):
                 predictions.append(Prediction(f"{labels.names[best]}\t{row[best]:.4f}", details))
         return predictions
 
-    def read_inputs(self, inputs: list[Input]) -> list[Answer[list[np.ndarray]] | Refusal]:
+    def _read_valid(self, inputs: list[Input]) -> list[Answer[list[np.ndarray]] | Refusal]:
         """Return the tokens of each line, or of both texts of a pair separated by a tab."""
         columns, limit = len(self.input_columns), self.data.limit
         answers: list[Answer[list[np.ndarray]] | Refusal] = []

@@ -85,7 +85,7 @@ class Translator(TextPredictor[Any]):
             inputs, self.read_inputs, self._divide, translate, decode, device, share, before=self.before
         )
 
-    def read_inputs(self, inputs: list[Input]) -> list[Answer[np.ndarray] | Refusal]:
+    def _read_valid(self, inputs: list[Input]) -> list[Answer[np.ndarray] | Refusal]:
         """Return the tokens of each line."""
         limit = self.data.limit
         texts = [text if isinstance(text, str) else text[0] for text in inputs]

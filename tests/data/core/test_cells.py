@@ -115,7 +115,42 @@ def test_a_missing_value_is_named_or_left_out(tmp_path, column, kind, value, sho
     assert caught.value.cause == f"{location}: {column} is missing ({shown})"
     data = read_labelled(config, "train", seed=1, skip=True)["train"]
     assert data.texts == ["text 0", "text 1", "text 2", "text 4", "text 5"]
-    assert data.notes[0].startswith(f"1 of 6 rows lack a value and were left out: {location}")
+    assert data.notes[0].startswith(f"1 of 6 rows lack a value or valid text and were left out: {location}")
+
+
+NOT_TEXT = [
+    ("x \ud800 y", "an unpaired surrogate (\\ud800), which is not valid Unicode"),
+    ("\udfff", "an unpaired surrogate (\\udfff), which is not valid Unicode"),
+    ("a\0", "a NUL character"),
+]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json"])
+@pytest.mark.parametrize("column", ["text", "label"])
+@pytest.mark.parametrize(("value", "shown"), NOT_TEXT)
+def test_text_that_is_not_valid_is_named_or_left_out(tmp_path, kind, column, value, shown):
+    rows = [{"text": f"text {i}", "label": "ab"[i % 2]} for i in range(4)]
+    rows[2][column] = value
+    path = write(tmp_path / f"train.{kind}", rows)
+    config = LabelledTextDataConfig(path=str(path), validation_share=0.0)
+    with pytest.raises(DataError) as caught:
+        read_labelled(config, "train", seed=1)
+    assert caught.value.cause == f"{path}:{3 if kind == 'jsonl' else 10}: {column} holds {shown}"
+    assert caught.value.remedy == "correct it, or skip such rows: trainer.on_bad_sample=skip"
+    data = read_labelled(config, "train", seed=1, skip=True)["train"]
+    assert data.texts == ["text 0", "text 1", "text 3"] and f"{column} holds {shown}" in data.notes[0]
+
+
+def test_a_pair_of_surrogates_and_other_columns_are_no_fault(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"text": "\\ud83d\\ude00", "label": "a", "other": "\\ud800"}\n')
+    assert labelled(path).texts == ["\N{GRINNING FACE}"]
+
+
+def test_a_list_with_text_that_is_not_valid(tmp_path):
+    path = write(tmp_path / "train.csv", [{"text": "a", "label": '["x"]'}, {"text": "b", "label": '["\\ud800"]'}])
+    with pytest.raises(DataError, match=r"train\.csv:3: the list of labels holds an unpaired surrogate"):
+        labelled(path, target=Target.labels)
 
 
 def test_missing_numbers_of_a_float_column(tmp_path):
@@ -158,6 +193,11 @@ def test_pairs_documents_and_questions_go_through_the_same_gate(tmp_path):
     (tmp_path / "q.json").write_text(json.dumps({"data": [{"paragraphs": [{"context": "Ann.", "qas": ask}]}]}))
     questions = QuestionDataConfig(path=str(tmp_path / "q.json"), validation_share=0.0)
     with pytest.raises(DataError, match=r"question 1: question is missing \(null\)"):
+        read_questions(questions, "train", seed=1)
+    assert len(read_questions(questions, "train", seed=1, skip=True)["train"]) == 1
+    ask[1]["question"] = "\ud800"
+    (tmp_path / "q.json").write_text(json.dumps({"data": [{"paragraphs": [{"context": "Ann.", "qas": ask}]}]}))
+    with pytest.raises(DataError, match=r"question 1: question holds an unpaired surrogate"):
         read_questions(questions, "train", seed=1)
     assert len(read_questions(questions, "train", seed=1, skip=True)["train"]) == 1
 

@@ -388,12 +388,14 @@ def test_what_cannot_be_read_is_left_out_and_counted(tmp_path):
 def test_null_transcripts_and_recordings_in_a_table(tmp_path):
     rows = [{"audio": wav(sound, RATE), "text": text} for sound, text in zip(sounds(), words(), strict=True)]
     rows[1]["text"] = rows[2]["audio"] = None
+    rows[3]["text"] = "a\0"
     settings = config(table(tmp_path / "all" / "train.parquet", rows).parent)
     assert f"{tmp_path / 'all' / 'train.parquet'}: row 2: text is missing (null)" in fault(settings)
     recordings = read(settings, skip=True)
     assert (
-        len(recordings) == 4 and "2 of 6 recordings" in recordings.notes[0] and "empty (0 bytes)" in recordings.notes[0]
+        len(recordings) == 3 and "3 of 6 recordings" in recordings.notes[0] and "empty (0 bytes)" in recordings.notes[0]
     )
+    assert "row 4 (text holds a NUL character)" in recordings.notes[0]
 
 
 def test_nothing_there(tmp_path):

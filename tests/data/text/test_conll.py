@@ -112,7 +112,9 @@ def test_a_missing_tag_is_named_or_its_sentence_left_out(tmp_path, tag):
     with pytest.raises(DataError, match=r"train\.txt:2: the tag is missing"):
         read(tmp_path, text)
     data = read(tmp_path, text, skip=True)
-    assert data.words == [["e"]] and data.notes[0].startswith("2 of 3 rows lack a value and were left out: ")
+    assert data.words == [["e"]] and data.notes[0].startswith(
+        "2 of 3 rows lack a value or valid text and were left out: "
+    )
 
 
 # --- tables ---

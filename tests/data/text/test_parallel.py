@@ -285,11 +285,15 @@ def test_missing_column_lists_columns(tmp_path: Path, kind: str) -> None:
         ("train.jsonl", '{"en": "a", "de": "b"}\n[1]\n', "train.jsonl:2: not a JSON object"),
         ("train.jsonl", '{"en": "a", "de": 7}\n', "train.jsonl:1: de is not text"),
         ("train.jsonl", '{"en": "a", "de": null}\n', "train.jsonl:1: de is missing (null)"),
-        ("train.jsonl", '{"en": "a", "de": "\\u0000"}\n', "train.jsonl: row 1: a NUL character"),
+        (
+            "train.jsonl",
+            '{"en": "a", "de": "\\u0000"}\n',
+            "train.jsonl:1: de holds a NUL character: correct it, or skip",
+        ),
         (
             "train.jsonl",
             '{"en": "a", "de": "a"}\n{"en": "a", "de": "\\ud800"}\n',
-            "train.jsonl: row 2: an unpaired surrogate",
+            "train.jsonl:2: de holds an unpaired surrogate (\\ud800), which is not valid Unicode: correct it, or skip",
         ),
         ("train.jsonl", "[" * 100_000 + "\n", "train.jsonl:1: a list, where each line must be an object"),
         ("train.jsonl", '{"en": ' * 100_000 + "\n", "train.jsonl:1: not JSON"),

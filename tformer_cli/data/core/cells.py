@@ -94,13 +94,48 @@ class Locations:
         return locations
 
 
-class MissingValue(DataError):
+class BadRow(DataError):
+    """A row that cannot be used, and that `trainer.on_bad_sample=skip` skips.
+
+    Args:
+        location: its location.
+        reason: what is wrong with it.
+        repair: how to repair it.
+    """
+
+    def __init__(self, location: Location | str, reason: str, repair: str) -> None:
+        self.location, self.reason, self.repair = str(location), reason, repair
+        super().__init__(f"{location}: {reason}", f"{repair}, or skip such rows: trainer.on_bad_sample=skip")
+
+
+class MissingValue(BadRow):
     """A row without a required value, such as its label, text or tag."""
 
     def __init__(self, location: Location | str, column: str, value: Any) -> None:
         marker = ", see data.missing" if isinstance(value, str) and value.strip() else ""
-        self.location, self.reason = str(location), f"{column} is missing ({shown(value)}{marker})"
-        super().__init__(f"{self.location}: {self.reason}", "fill it in, or skip such rows: trainer.on_bad_sample=skip")
+        super().__init__(location, f"{column} is missing ({shown(value)}{marker})", "fill it in")
+
+
+class InvalidText(BadRow):
+    """A row with a text that no tokenizer reads, see `invalid_character`."""
+
+    def __init__(self, location: Location | str, column: str, character: str) -> None:
+        super().__init__(location, f"{column} holds {character}", "correct it")
+
+
+def invalid_character(text: str) -> str:
+    r"""Return the description of a character that no text may have: NUL, or half of a surrogate pair; "" without one.
+
+    JSON can write half of a pair alone, as `"\ud800"`. UTF-8 has no bytes for it.
+    """
+    if "\0" in text:
+        return "a NUL character"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return f"an unpaired surrogate (\\u{ord(text[error.start]):x}), which is not valid Unicode"
+    return ""
 
 
 def shown(value: Any) -> str:
@@ -125,13 +160,13 @@ def missing_column(location: object, name: str, columns: Iterable[str], setting:
 
 @dataclass
 class Gate:
-    """A filter of a table's rows that refuses or skips rows with missing values.
+    """A filter of a table's rows that refuses or skips rows with missing values, or with text that is not valid.
 
     A value is missing if it is null, NaN, empty text or one of `markers`.
 
     Attributes:
         markers: texts that mean a missing value (`data.missing`).
-        skip: skip rows with missing values; otherwise the first one is an error.
+        skip: skip such rows; otherwise the first one is an error.
         left_out: the skipped rows and the reasons.
     """
 
@@ -146,15 +181,15 @@ class Gate:
         text = value.strip()
         return text in self.markers if text else not blank
 
-    def refuse(self, missing: MissingValue) -> None:
+    def refuse(self, bad: BadRow) -> None:
         """Skip a row and record it.
 
         Raises:
-            MissingValue: if such rows must not be skipped.
+            BadRow: if such rows must not be skipped.
         """
         if not self.skip:
-            raise missing
-        self.left_out.append((missing.location, missing.reason))
+            raise bad
+        self.left_out.append((bad.location, bad.reason))
 
     def notes(self, remaining: int) -> tuple[str, ...]:
         """Return a line about the skipped rows, given that `remaining` rows remain; nothing if none was skipped.
@@ -170,7 +205,8 @@ class Gate:
             raise DataError(f"{location}: {reason}, the same in all {count:,} rows", "name the right columns")
         which = ", ".join(f"{location} ({reason})" for location, reason in self.left_out[:SHOWN])
         more = ", ..." if count > SHOWN else ""
-        return (f"{count:,} of {count + remaining:,} rows lack a value and were left out: {which}{more}",)
+        rows = f"{count:,} of {count + remaining:,} rows"
+        return (f"{rows} lack a value or valid text and were left out: {which}{more}",)
 
 
 def class_names(feature: Any) -> list[str] | None:
@@ -273,6 +309,7 @@ def cell_text(
 
     Raises:
         MissingValue: if there is no value.
+        InvalidText: if its text has an invalid character.
         DataError: if it is not text.
     """
     if gate.lacks(value, blank=blank):
@@ -285,6 +322,8 @@ def cell_text(
         raise DataError(f"{location}: {column} {error}") from error
     if text is None:
         raise MissingValue(location, column, value)
+    if character := invalid_character(text):
+        raise InvalidText(location, column, character)
     return text
 
 
@@ -295,8 +334,8 @@ def read_list(text: str) -> list[str] | None:
         None if the text is not a list.
 
     Raises:
-        ValueError: if the list has another notation, NumPy omitted items ("..."), or an item is a list, an object or
-            missing; the message names the cause.
+        ValueError: if the list has another notation, NumPy omitted items ("..."), or an item is a list, an object,
+            missing or not valid text; the message names the cause.
     """
     text = text.strip()
     if text.startswith("array(") and text.endswith(")"):
@@ -318,6 +357,8 @@ def read_list(text: str) -> list[str] | None:
         items = [value_text(item) for item in values]
         if None in items:
             raise ValueError("holds nothing (null, NaN) in one place")
+        if character := next(filter(None, map(invalid_character, filter(None, items))), ""):
+            raise ValueError(f"holds {character}")
         return [item for item in items if item is not None]
     if NUMPY_LIST.fullmatch(re.sub(r"\s\.\.\.(?=\s)", "", text)):
         raise ValueError("was cut by NumPy ('...'): write lists as JSON")

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tformer_cli.data.core.cells import (
+    BadRow,
     Gate,
     Location,
     Locations,
-    MissingValue,
     cell_text,
+    invalid_character,
     missing_column,
     schema_class_names,
 )
@@ -200,7 +201,7 @@ def pick(
         classes: class names by column, if numbers are class indices.
 
     Raises:
-        DataError: if a column is missing, or a value is missing or not text.
+        DataError: if a column is missing, or a value is missing, not text or not valid text.
     """
     if gate is None:
         gate, blank = Gate(), columns
@@ -220,12 +221,12 @@ def pick(
                     if name not in row:
                         raise missing_column(location, name, row, setting)
                     seen.add(name)
-                text = value.strip() if type(value) is str else ""
-                if not text or text in markers:  # nearly all cells are text that is its own value
+                text = value.strip() if type(value) is str else ""  # nearly all cells are text that is its own value
+                if not text or text in markers or invalid_character(text):
                     value = cell_text(value, location, name, gate, **options)
                 picked.append(value)
-        except MissingValue as missing:
-            gate.refuse(missing)
+        except BadRow as bad:
+            gate.refuse(bad)
             continue
         if locations is not None and isinstance(location, Location):
             locations.append(location)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tformer_cli.data.core import files
-from tformer_cli.data.core.cells import Gate, Location, MissingValue, cell_text, class_names
+from tformer_cli.data.core.cells import BadRow, Gate, Location, cell_text, class_names
 from tformer_cli.data.core.hub import hub_named_rows, hub_origin
 from tformer_cli.errors import DataError
 
@@ -231,8 +231,8 @@ def _rows(
         if columns.text is not None:
             try:
                 text = cell_text(row[columns.text], location, columns.text, gate, label=columns.is_label, names=names)
-            except MissingValue as missing:
-                yield Row(str(location), None, b"", missing.reason)
+            except BadRow as bad:
+                yield Row(str(location), None, b"", bad.reason)
                 continue
         content = _content(row[columns.content], folder, name, columns)
         if not isinstance(content, Path):

@@ -20,6 +20,7 @@ from typing import IO, overload
 import numpy as np
 
 from tformer_cli.data.core.cache import Write, cache_folder
+from tformer_cli.data.core.cells import invalid_character
 from tformer_cli.errors import DataError
 from tformer_cli.runs.writing import write_remedy
 
@@ -304,13 +305,11 @@ def utf8(text: str, origin: str, unit: str, number: int) -> bytes:
     Raises:
         DataError: at a NUL or half of a surrogate pair; names the text.
     """
-    try:
+    with suppress(UnicodeEncodeError):
         data = text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{origin}: {unit} {number}: an unpaired surrogate, which is not valid Unicode") from error
-    if b"\0" in data:
-        raise DataError(f"{origin}: {unit} {number}: a NUL character", "remove it")
-    return data
+        if b"\0" not in data:
+            return data
+    raise DataError(f"{origin}: {unit} {number}: {invalid_character(text)}", "correct it")
 
 
 def text_digest(columns: Sequence[Sequence[str]], origin: str, unit: str = "text") -> str:

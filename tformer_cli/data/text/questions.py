@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tformer_cli.data.core import files
-from tformer_cli.data.core.cells import Gate, MissingValue, cell_text
+from tformer_cli.data.core.cells import BadRow, Gate, MissingValue, cell_text
 from tformer_cli.data.core.splits import draw, read_split
 from tformer_cli.data.core.store import text_digest
 from tformer_cli.errors import ConfigError, DataError
@@ -104,7 +104,7 @@ def read_squad(contents: Any, gate: Gate | None = None) -> Questions:
     gate = gate or Gate()
     for path in contents:
         for row in squad_rows(path, gate, answered=True):
-            if isinstance(row, MissingValue):
+            if isinstance(row, BadRow):
                 gate.refuse(row)
             else:
                 rows.append(row)
@@ -114,8 +114,8 @@ def read_squad(contents: Any, gate: Gate | None = None) -> Questions:
     return Questions(rows, str(contents[0]), notes=notes)
 
 
-def squad_rows(path: Path, gate: Gate, *, answered: bool) -> Iterator[Question | MissingValue]:
-    """Yield the questions of a file in SQuAD's JSON, or what they lack.
+def squad_rows(path: Path, gate: Gate, *, answered: bool) -> Iterator[Question | BadRow]:
+    """Yield the questions of a file in SQuAD's JSON, or what is wrong with them.
 
     Args:
         path: the file.
@@ -132,8 +132,8 @@ def squad_rows(path: Path, gate: Gate, *, answered: bool) -> Iterator[Question |
                 for entry in paragraph["qas"]:
                     try:
                         row = _question(path, paragraph["context"], entry, gate, answered=answered)
-                    except MissingValue as missing:
-                        row = missing
+                    except BadRow as bad:
+                        row = bad
                     yield row
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         cause = f"{path}: not SQuAD's JSON ({str(error)[:100] or type(error).__name__})"

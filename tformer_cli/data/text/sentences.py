@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from tformer_cli.data.core.cells import Gate, MissingValue, read_list
+from tformer_cli.data.core.cells import Gate, InvalidText, MissingValue, invalid_character, read_list
 from tformer_cli.errors import DataError
 
 BLANKS = re.compile(r"[ \t\r\n]+")
@@ -28,6 +28,7 @@ def words_of(cell: Any, location: str, column: str) -> list[str]:
 
     Raises:
         MissingValue: if the value, or a word of a list, is null or NaN.
+        InvalidText: if a word has an invalid character.
         DataError: if it is none of these.
     """
     if Gate().lacks(cell, blank=True):
@@ -43,4 +44,7 @@ def words_of(cell: Any, location: str, column: str) -> list[str]:
         cell = separated_words(cell) if values is None else values
     if not isinstance(cell, list):
         raise DataError(f"{location}: not a list of words")
-    return [word if isinstance(word, str) else json.dumps(word) for word in cell]
+    words = [word if isinstance(word, str) else json.dumps(word) for word in cell]
+    if character := next(filter(None, map(invalid_character, words)), ""):
+        raise InvalidText(location, f"a word in {column}", character)
+    return words
