@@ -10,9 +10,11 @@ import pytest
 
 from tests.properties.families import FAMILIES, WRITERS, family_named
 from tformer_cli.cli.main import main
+from tformer_cli.config.compose import override
 from tformer_cli.errors import RunError
 from tformer_cli.runs.checkpoint import read_state
 from tformer_cli.runs.folder import locate
+from tformer_cli.train import machine
 from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch
 from tformer_cli.train.restore import open_run
@@ -72,6 +74,27 @@ def test_runs_that_do_not_record_the_precision_are_scored_in_float32(tmp_path):
     opened = open_run(run)
     assert opened.machine.precision == "fp32"
     assert evaluate_run(run, "validation").evaluation.scores["loss"] != recorded
+
+
+def test_the_precision_of_another_type_of_device_is_chosen_anew(tmp_path, monkeypatch):
+    """A GPU's bfloat16 can be sixty times as slow on a CPU; on the same type of device the recorded choice stays."""
+    family = family_named("translation")
+    monkeypatch.setattr(machine, "cached_choice", lambda key, measure: "bf16")
+    run = trained(family, tmp_path, "trainer.precision=auto")
+    monkeypatch.setattr(machine, "cached_choice", lambda key, measure: "fp32")
+    assert open_run(run).machine.precision == "bf16"
+    for state in run.glob("checkpoints/*/state.json"):
+        values = json.loads(state.read_text())
+        values["machine"]["device"] = "cuda"
+        state.write_text(json.dumps(values))
+        rewrite(state.with_name("manifest.json"))
+    assert open_run(run).machine.precision == "fp32"
+    assert open_run(run, overrides=["trainer.precision=bf16"]).machine.precision == "bf16"
+    more = family.config(tmp_path, *STEPS, "decode.max_length=8", "decode.beam=2", "trainer.precision=auto")
+    launch(override(more, ["trainer.steps=3"]), run, resume=True, quiet=True)
+    assert read_state(locate(run, "latest")[1])["machine"] == {
+        "precision": "fp32", "attention": "explicit", "device": "cpu",
+    }  # fmt: skip
 
 
 def rewrite(manifest: Path) -> None:

@@ -231,7 +231,8 @@ def prepare(
         head_dim: width of a head, K.
         length: typical length of a sequence, in tokens.
         ranks: number of processes that share the cores of this machine.
-        chosen: `precision` and `attention` with which the run was started, if it is resumed or used.
+        chosen: `precision` and `attention` of a run that is resumed or used, and the type of its `device` if it is
+            known; a device of another type has choices of its own.
 
     Returns:
         The choices.
@@ -242,7 +243,8 @@ def prepare(
     device = pick_device(config.device)
     threads = config.threads or max(1, physical_cores() // ranks)
     torch.set_num_threads(threads)
-    chosen = chosen or {}
+    if not chosen or chosen.get("device", device.type) != device.type:
+        chosen = {}
     setup = f"{device} {threads} threads"
     precision = chosen.get("precision") or (
         config.precision.name

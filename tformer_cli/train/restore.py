@@ -185,18 +185,19 @@ def _trained_data(saved: Experiment, checkpoint: Path) -> Data[Any, Any]:
 def _choices(state: Mapping[str, Any], config: Experiment, overrides: Sequence[str]) -> dict[str, str]:
     """Return the precision and the attention backend of a run's scores, unless the user selects others.
 
-    The backend is returned only for the device type of the run. Older versions did not record the precision and scored
-    in float32.
+    They are returned only for the device type of the run: what is fast on a GPU can be very slow on a CPU. Older
+    versions did not record the precision and scored in float32.
     """
     from tformer_cli.config.schema import Attention, Precision
     from tformer_cli.train.machine import pick_device
 
     overridden = {override.partition("=")[0] for override in overrides}
-    choices: dict[str, str] = {}
-    if "trainer.precision" not in overridden or config.trainer.precision is Precision.auto:
-        choices["precision"] = state.get("scoring_precision", "fp32")
     recorded = state.get("machine", {})
     same_device = recorded.get("device") == pick_device(config.trainer.device).type
+    has_precision = same_device or "scoring_precision" not in state
+    choices: dict[str, str] = {}
+    if has_precision and ("trainer.precision" not in overridden or config.trainer.precision is Precision.auto):
+        choices["precision"] = state.get("scoring_precision", "fp32")
     if same_device and ("trainer.attention" not in overridden or config.trainer.attention is Attention.auto):
         choices["attention"] = recorded["attention"]
     return choices
