@@ -11,8 +11,11 @@ from torch import nn
 
 from tests.properties.families import family_named
 from tformer_cli.config.schema import Method, OptimConfig, Schedule
+from tformer_cli.models.sagan import GeneratorNorm
+from tformer_cli.models.sagan.model import ConditionalNorm
 from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.models.seq2seq.model import Seq2Seq
+from tformer_cli.nn.convolution import FrameBatchNorm
 from tformer_cli.train import muon
 from tformer_cli.train.averaging import MovingAverage
 from tformer_cli.train.budget import Budget
@@ -157,6 +160,29 @@ def test_moving_average_forgets_the_start_soon_and_swaps():
     assert model.weight.item() == pytest.approx(expected, rel=1e-5)
     average.swap()
     assert model.weight.item() == 199.0
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.BatchNorm1d(3), FrameBatchNorm(3), ConditionalNorm(3, 2, GeneratorNorm.batch)],
+    ids=lambda x: type(x).__name__,
+)
+def test_a_moving_average_averages_running_statistics(layer):
+    statistics = [buffer for buffer in layer.buffers() if buffer.is_floating_point()]
+    assert len(statistics) == 2
+    average = MovingAverage(layer, 0.5)
+    expected = [buffer.clone() for buffer in statistics]
+    for step in range(1, 4):
+        decay = min(0.5, (1 + step) / (10 + step))
+        for index, buffer in enumerate(statistics):
+            buffer.fill_(float(10 * step + index))
+            expected[index] = decay * expected[index] + (1 - decay) * buffer
+        average.update(step)
+    average.swap()
+    for buffer, value in zip(statistics, expected, strict=True):
+        torch.testing.assert_close(buffer, value)
+    average.swap()
+    assert [buffer.flatten()[0].item() for buffer in statistics] == [30, 31]
 
 
 def test_orthogonalized_is_near_the_polar_factor():

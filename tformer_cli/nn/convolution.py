@@ -10,7 +10,7 @@ recordings.
 from __future__ import annotations
 
 import contextlib
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -98,6 +98,8 @@ class FrameBatchNorm(FrameNorm):
     Training uses the statistics of the batch and updates the running ones, which evaluation uses. Statistics are
     float32. A batch of a single frame has no variance, and is normalised with the running statistics.
     """
+
+    averaged_buffers: ClassVar = frozenset({"mean", "variance"})
 
     def __init__(self, dim: int, eps: float = 1e-5) -> None:
         super().__init__(dim, eps)

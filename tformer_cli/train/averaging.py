@@ -12,12 +12,17 @@ from tformer_cli.errors import RunError
 from tformer_cli.nn.spectral_norm import INITIAL_ITERATIONS, iterate_spectral_norms, spectral_vectors
 from tformer_cli.runs.checkpoint import damage, load_model_tensors, read_tensors
 
+RUNNING_STATISTICS = frozenset({"running_mean", "running_var"})
+"""Names of running statistics in PyTorch's layers."""
+
 
 class MovingAverage:
     """An exponential moving average of the weights (Polyak and Juditsky 1992), with a decay that grows at the start.
 
-    The decay of step n is min(decay, (1 + n) / (10 + n)), so that the initial weights soon have little influence. The
-    buffers that a module names in `averaged_buffers` are averaged too; other buffers are those of the last step.
+    The decay of step n is min(decay, (1 + n) / (10 + n)), so that the initial weights soon have little influence.
+    Running statistics of batch normalisation are averaged too, since those of the current weights do not fit averaged
+    weights: the buffers `running_mean` and `running_var` of a module, or those that it names in `averaged_buffers`.
+    Other buffers are those of the last step.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -42,7 +47,7 @@ class MovingAverage:
 
 def _averaged_buffers(model: nn.Module) -> Iterator[Tensor]:
     for module in model.modules():
-        names = getattr(module, "averaged_buffers", ())
+        names = getattr(module, "averaged_buffers", RUNNING_STATISTICS)
         yield from (buffer for name, buffer in module.named_buffers(recurse=False) if name in names)
 
 

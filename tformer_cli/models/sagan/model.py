@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -52,8 +52,7 @@ def _convolution(inputs: int, outputs: int, size: int, prepare: Prepare) -> nn.C
 class ConditionalNorm(nn.Module):
     """Batch or group normalisation with a gain and a shift for each label; they start at 1 and 0.
 
-    All labels share the running statistics. A moving average of the generator averages the statistics too
-    (`averaged_buffers`), since those of the current weights do not fit averaged weights.
+    All labels share the running statistics.
 
     Args:
         channels: channels C of the map.
@@ -61,8 +60,6 @@ class ConditionalNorm(nn.Module):
         norm: whether statistics are those of each channel over the batch, or of groups of channels of each image. The
             number of groups is the greatest common divisor of 8 and C.
     """
-
-    averaged_buffers: ClassVar = frozenset({"running_mean", "running_var"})
 
     def __init__(self, channels: int, labels: int, norm: GeneratorNorm) -> None:
         super().__init__()
