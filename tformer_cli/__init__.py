@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tformer_cli.api import Run, load
 
 __all__ = ["Run", "__version__", "load"]
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 def __getattr__(name: str) -> object:
