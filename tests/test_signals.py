@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tformer_cli.signals import Stopper, end_with_parent, ending, start_helper
+from tformer_cli.signals import Stopper, end_with_parent, ending, poll, start_helper
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="parents are watched on Linux only")
 
@@ -74,6 +75,17 @@ def test_termination_ends_a_verb_with_its_status_and_closes_its_files(number):
         finally:
             closed.append(True)
     assert stop.value.code == 128 + number and closed
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_that_a_library_swallows_ends_the_next_loop(number, expected):
+    with ending() as request:
+        with contextlib.suppress(BaseException):
+            send(number)
+        assert request.number == number
+        with pytest.raises(expected):
+            poll()
+    poll()
 
 
 def test_a_signal_that_is_ignored_stays_ignored():

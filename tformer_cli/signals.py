@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
@@ -39,18 +40,43 @@ def _ignored(number: int) -> bool:
     return signal.getsignal(number) == signal.SIG_IGN
 
 
-@contextlib.contextmanager
-def ending() -> Iterator[None]:
-    """Convert SIGTERM and SIGHUP to `SystemExit` within the context, as Python converts Ctrl-C to `KeyboardInterrupt`.
+class Ending:
+    """A record of the signal that ends a command.
 
-    Files are then closed, and workers end. Outside of the main thread this has no effect.
+    Attributes:
+        number: number of the last signal; 0: none.
     """
 
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(exit_status(number))
+    def __init__(self) -> None:
+        self.number = 0
 
-    with _handled([number for number in STOPPING if number != signal.SIGINT and not _ignored(number)], leave):
-        yield
+    def leave(self) -> NoReturn:
+        """Raise `KeyboardInterrupt` after Ctrl-C, `SystemExit` after another signal."""
+        raise KeyboardInterrupt if self.number == signal.SIGINT else SystemExit(exit_status(self.number))
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        self.leave()
+
+
+@contextlib.contextmanager
+def ending() -> Iterator[Ending]:
+    """Convert signals to `KeyboardInterrupt` (Ctrl-C) or `SystemExit` within the context, and record them.
+
+    Files are then closed, and workers end. A library that is interrupted while it is imported may swallow the exception
+    or raise another one; `poll` and the record tell of the signal nevertheless. Outside of the main thread this has no
+    effect.
+
+    Yields:
+        The record.
+    """
+    global _ending
+    outer, _ending = _ending, Ending()
+    try:
+        with _handled([number for number in STOPPING if not _ignored(number)], _ending._note):
+            yield _ending
+    finally:
+        _ending = outer
 
 
 class StopRequested(Exception):  # noqa: N818 - not an error, but it must pass through other code
@@ -102,16 +128,20 @@ class Stopper:
 
 
 _polled: Stopper | None = None
+_ending: Ending | None = None
 
 
 def poll() -> None:
-    """Abandon work if a `Stopper` allows it; long loops call this function regularly.
+    """Abandon work after a signal; long loops call this function regularly.
 
     Raises:
-        StopRequested: if a signal has asked to stop.
+        StopRequested: if a `Stopper` allows it.
+        KeyboardInterrupt: if a library has swallowed that of an `ending` context; `SystemExit` likewise.
     """
     if _polled is not None and _polled.number:
         raise StopRequested
+    if _ending is not None and _ending.number:
+        _ending.leave()
 
 
 @contextlib.contextmanager

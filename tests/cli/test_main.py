@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 
@@ -104,6 +105,22 @@ def test_every_failure_is_one_line_and_a_code(error, code, line, monkeypatch, ca
     assert out == ""
     assert err.startswith(line)
     assert err.count("\n") == (1 if line else 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("error", [RuntimeError("only a single TORCH_LIBRARY"), None])
+def test_a_signal_during_an_import_has_its_status_whatever_the_library_raises(number, error, monkeypatch, capfd):
+    def run(arguments: list[str]) -> int:
+        try:
+            os.kill(os.getpid(), number)
+        except BaseException:
+            if error is not None:
+                raise error from None
+        return 0
+
+    monkeypatch.setattr(entry, "_run", run)
+    assert main([]) == 128 + number
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_traceback_is_shown_when_asked_for(monkeypatch, capsys):

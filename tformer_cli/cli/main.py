@@ -43,14 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     streams.repair()
     command_line = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        with signals.ending():
+    with signals.ending() as request:
+        try:
             check_encoding(command_line)
             code = _run(command_line)
             sys.stdout.flush()
-        return code
-    except BaseException as error:
-        return report(error, command_line)
+        except BaseException as error:
+            # A library that is interrupted while it is imported may raise an error of its own.
+            stops = isinstance(error, (KeyboardInterrupt, SystemExit)) or not request.number
+            code = report(error if stops else KeyboardInterrupt(), command_line)
+    return signals.exit_status(request.number) if request.number else code
 
 
 def _run(command_line: list[str]) -> int:
