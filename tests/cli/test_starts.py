@@ -143,6 +143,28 @@ def test_a_dry_run_notices_data_that_is_not_there(capsys):
     assert main([*COMMAND, "--dry-run"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("recipe", "setting", "message"),
+    [
+        ("quickstart/translation", "data.path=mine", "no built-in data of this kind are called 'mine': data.path=en-"),
+        ("quickstart/translation", "data.target_language=de", "data.target_language: built-in data is in en and ja"),
+        ("quickstart/gpt", "data.path=mine", "no built-in data of this kind are called 'mine': data.path=python-docs"),
+        ("quickstart/vit", "data.test=mine", "data.test=mine has no effect on built-in data"),
+        ("quickstart/captions", "data.language=fr", "data.language: built-in data is in en and ja, not 'fr'"),
+        ("quickstart/speech_translation", "data.target_language=fr", "data.target_language: built-in data is in en"),
+        ("text/tagging", "data.source=builtin data.path=mine", "no built-in data of this kind are called 'mine'"),
+    ],
+)
+def test_a_dry_run_refuses_built_in_data_as_training_does(recipe, setting, message, capsys):
+    Path("mine").mkdir()
+    command = ["pretrain", recipe, *setting.split(), "trainer.device=cpu", "trainer.steps=1", "--quiet"]
+    assert main([*command, "--dry-run"]) > 0
+    refused = capsys.readouterr().err
+    assert message in refused
+    assert main(command) > 0
+    assert capsys.readouterr().err == refused
+
+
 def test_runs_show_the_step_of_the_newest_checkpoint():
     run = Path("run")
     (run / "checkpoints" / "step-00000007").mkdir(parents=True)

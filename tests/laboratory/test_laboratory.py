@@ -171,7 +171,7 @@ def test_a_run_that_starts_from_another_is_compared_with_the_settings_that_it_na
 
 def test_a_training_that_fails_ends_the_experiment_with_its_error(tmp_path):
     broken = replace(SAMPLE, trainings=[replace(SAMPLE.trainings[0], settings=(*SMALL, "data.path=nowhere"))])
-    with pytest.raises(RunError, match=r"digits-1: no built-in pictures are called 'nowhere': .*: see .*digits-1.log"):
+    with pytest.raises(RunError, match=r"digits-1: no built-in data .* called 'nowhere': .*: see .*digits-1.log"):
         train(jobs_of(broken, Scale.full, tmp_path, None), 1, lambda _: None)
 
 

@@ -10,10 +10,11 @@ import dataclasses
 from pathlib import Path
 from typing import TypeVar
 
-from tformer_cli.config.schema import Experiment
+from tformer_cli.config.schema import DataConfig, Experiment
+from tformer_cli.config.schema.data import BUILTIN_LANGUAGES
 from tformer_cli.config.splits import SPLITS
 from tformer_cli.config.values import leaves
-from tformer_cli.errors import DataError
+from tformer_cli.errors import ConfigError, DataError
 
 E = TypeVar("E", bound=Experiment)
 
@@ -63,13 +64,40 @@ def with_absolute_paths(config: E, base: str) -> E:
     return config
 
 
-def check_paths(config: Experiment) -> None:
-    """Refuse missing data files, without reading any file.
+def check_builtin(data: DataConfig) -> None:
+    """Refuse a name, splits or languages that built-in data do not have.
 
     Raises:
-        DataError: if a file is missing; the error names the setting.
+        ConfigError: if they are not in a language.
+        DataError: if there are none of this name, or a split is named.
+    """
+    if data.path != data.builtin:
+        instead = f"data.path={data.builtin}, or " if data.builtin else ""
+        cause = f"no built-in data of this kind are called {data.path!r}"
+        raise DataError(cause, f"{instead}data.source=files data.path=FOLDER for your own")
+    for split in SPLITS:
+        named = getattr(data, split)
+        if named and named != split:
+            cause = f"data.{split}={named} has no effect on built-in data, which have their own splits"
+            setting = f"data.{split}={split if split == 'train' else ''}"
+            remedy = f"to read your own: data.source=files data.path=FOLDER; for the built-in split: {setting}"
+            raise DataError(cause, remedy)
+    for key in data.languages:
+        if (language := getattr(data, key)) not in BUILTIN_LANGUAGES:
+            cause = f"data.{key}: built-in data is in {' and '.join(BUILTIN_LANGUAGES)}, not {language!r}"
+            raise ConfigError(cause, "choose one of them")
+
+
+def check_paths(config: Experiment) -> None:
+    """Refuse missing data files, and built-in data that do not exist, without reading any file.
+
+    Raises:
+        ConfigError: see `check_builtin`.
+        DataError: if a file is missing; the error names the setting. See also `check_builtin`.
     """
     data = config.data
+    if data.source.name == "builtin":
+        check_builtin(data)
     if data.source.name != "files":
         return
     if data.path and not Path(data.path).expanduser().exists():

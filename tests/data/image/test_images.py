@@ -251,7 +251,7 @@ def test_built_in_digits(tmp_path, monkeypatch):
     digits.size = 100
     assert len(read(digits)) == 90
     digits.path = "letters"
-    assert "no built-in pictures are called 'letters'" in fault(digits)
+    assert "no built-in data of this kind are called 'letters': data.path=digits" in fault(digits)
     digits.path = "digits"
     monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
     with pytest.raises(ConfigError, match="scikit-learn, which is not installed: pip install"):

@@ -327,7 +327,7 @@ def test_built_in_numbers(tmp_path, monkeypatch):
     read(settings), read(settings, "test")
     assert calls == [("train", 6, 1, RATE, "en"), ("test", 0, 1, RATE, "en")]
     settings.path = "letters"
-    assert "no built-in recordings are called 'letters': data.path=numbers" in fault(settings)
+    assert "no built-in data of this kind are called 'letters': data.path=numbers" in fault(settings)
     settings.path = "numbers"
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     assert f"espeakng-loader, which is not installed: {install_command('demo')}" in fault(settings)

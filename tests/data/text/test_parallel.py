@@ -398,18 +398,18 @@ def test_builtin_is_in_either_direction(monkeypatch: pytest.MonkeyPatch) -> None
         return [(f"{name} {split} {row}", f"{size} {seed}") for row in range(2)]
 
     monkeypatch.setattr(builtin, "parallel", parallel, raising=False)
-    settings = config("phrases", source=Source.builtin, source_language="en", target_language="ja", size=7)
+    settings = config("en-ja", source=Source.builtin, source_language="en", target_language="ja", size=7)
     assert find_splits(settings) == {role: role for role in ("train", "validation", "test")}
     assert list(read_parallel(settings, "test", seed=3)) == [
-        ("phrases test 0", "0 3"),
-        ("phrases test 1", "0 3"),
+        ("en-ja test 0", "0 3"),
+        ("en-ja test 1", "0 3"),
     ]
-    settings = config("phrases", source=Source.builtin, source_language="ja", target_language="en", size=7)
+    settings = config("en-ja", source=Source.builtin, source_language="ja", target_language="en", size=7)
     train = read_parallel(settings, "train")
-    assert train.targets == ["phrases train 0", "phrases train 1"]
+    assert train.targets == ["en-ja train 0", "en-ja train 1"]
     assert train.sources == ["7 1", "7 1"]  # data.size is of the training split
     with pytest.raises(ConfigError, match=r"data\.target_language.*'de'"):
-        read_parallel(config("phrases", source=Source.builtin), "train")
+        read_parallel(config("en-ja", source=Source.builtin), "train")
 
 
 def test_builtin_data_is_there() -> None:
@@ -418,7 +418,7 @@ def test_builtin_data_is_there() -> None:
     assert len(split) == 20 and split.sources[0].isascii() and not split.targets[0].isascii()
     with pytest.raises(DataError, match=r"data\.test=mine has no effect on built-in data.*: .*data\.source=files"):
         read_parallel(replace(settings, test="mine"), "test")
-    with pytest.raises(DataError, match="no built-in data is called 'absent'"):
+    with pytest.raises(DataError, match="no built-in data of this kind are called 'absent': data.path=en-ja, or"):
         read_parallel(config("absent", source=Source.builtin, source_language="en", target_language="ja"), "train")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tformer_cli.config.schema.settings import Names, setting
 from tformer_cli.errors import ConfigError
@@ -10,6 +11,8 @@ from tformer_cli.errors import ConfigError
 Source = Names("Source", "files hub builtin")
 
 
+BUILTIN_LANGUAGES = ("en", "ja")
+"""Languages of built-in data."""
 MISSING = ["NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None"]
 """Texts that stand for a missing value in tables written by pandas or R."""
 BALANCE = "training: sampling of labels: 0: as often as in the data; 1: each equally often; 0.5: half way between"
@@ -18,7 +21,15 @@ ONE_LABEL = "data.balance: balances labels, one of which each example must have"
 
 @dataclass
 class DataConfig:
-    """The source of the examples and how they are batched."""
+    """The source of the examples and how they are batched.
+
+    Attributes:
+        builtin: name of the built-in data; empty: there are none of this kind.
+        languages: settings that name the languages of the data.
+    """
+
+    builtin: ClassVar[str] = ""
+    languages: ClassVar[tuple[str, ...]] = ()
 
     source: Source = setting(Source.files, "files on disk, a Hugging Face datasets id, or data that comes with tformer")
     path: str = setting("", "folder or file (files), dataset id or local snapshot (hub), name (builtin)")

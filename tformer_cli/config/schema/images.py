@@ -97,6 +97,8 @@ class ImageDataConfig(DividedDataConfig):
 class LabelledImageDataConfig(ImageDataConfig, StratifiedDataConfig):
     """Images, with labels for classification."""
 
+    builtin = "digits"
+
     label: str = setting("label", "tables: column of the label")
     balance: float = setting(0.0, BALANCE, low=0, high=1)
     classes: ClassNames = setting(
@@ -130,6 +132,9 @@ class GeneratedImageDataConfig(LabelledImageDataConfig):
 @dataclass
 class CaptionDataConfig(ImageDataConfig):
     """Images with captions."""
+
+    builtin = "shapes"
+    languages = ("language",)
 
     image: str = setting("", "column of the image, a path or bytes; empty: file_name, image or path")
     text: str = setting("", "column of the caption; empty: text or caption")

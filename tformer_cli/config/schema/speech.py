@@ -14,6 +14,8 @@ from tformer_cli.errors import ConfigError
 class SpeechDataConfig(DividedDataConfig):
     """Recordings and their transcripts."""
 
+    builtin = "numbers"
+
     audio: str = setting(
         "", "tables: column of the recording, a path or bytes; empty: file_name, audio, path or audio_filepath"
     )
@@ -50,6 +52,8 @@ class SpeechDataConfig(DividedDataConfig):
 @dataclass
 class SpeechTranslationDataConfig(SpeechDataConfig):
     """Recordings and their translations."""
+
+    languages = ("target_language",)
 
     text: str = setting("translation", "tables: column of the translation")
     target_language: str = setting(REQUIRED, "language of the translations; built-in numbers: en or ja")

@@ -21,6 +21,9 @@ from tformer_cli.errors import ConfigError
 class ParallelDataConfig(TokenBudget, DataConfig):
     """Sentence pairs."""
 
+    builtin = "en-ja"
+    languages = ("source_language", "target_language")
+
     source_language: str = setting(REQUIRED, "source language: its code, or the name of its column")
     target_language: str = setting(
         REQUIRED, "target language: its code, or the name of its column; of an autoencoder: the source language"
@@ -59,6 +62,8 @@ Documents = Names("Documents", "file line blank")
 @dataclass
 class CorpusDataConfig(TokenBudget, DividedDataConfig):
     """Running text."""
+
+    builtin = "python-docs"
 
     batch_tokens: int = setting(4096, "tokens in a batch, which consists of complete blocks, at least one", low=1)
     column: str = setting("text", "column of a table that holds the text")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import numpy as np
 
+from tformer_cli.config.paths import check_builtin
 from tformer_cli.data.core import files
 from tformer_cli.data.core.division import Labels, draw_rows
 from tformer_cli.data.core.hub import hub_splits, refuse_saved
@@ -136,30 +137,11 @@ def draw(
     return train, rows.select(drawn, f"{rows.origin}, {len(drawn)} rows of it") if len(drawn) else None
 
 
-def check_builtin(config: DataConfig) -> None:
-    """Refuse names of splits for built-in data.
-
-    Raises:
-        DataError: if one is given.
-    """
-    for split in ("train", "validation", "test"):
-        named = getattr(config, split)
-        if named and named != split:
-            cause = f"data.{split}={named} has no effect on built-in data, which have their own splits"
-            setting = f"data.{split}={split if split == 'train' else ''}"
-            remedy = f"to read your own: data.source=files data.path=FOLDER; for the built-in split: {setting}"
-            raise DataError(cause, remedy)
-
-
-def unknown_builtin(noun: str, path: str, known: str) -> DataError:
-    """Return the error that no built-in data have the name `path`, but `known`."""
-    return DataError(f"no built-in {noun} are called {path!r}", f"data.path={known}, or data.source=files for your own")
-
-
 def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> str | list[Path] | None:
     """Return the files of a split, or the name of a dataset's split; None if it is not configured and does not exist.
 
     Raises:
+        ConfigError: if built-in data are not in a language.
         DataError: if the path, or a configured split, does not exist.
     """
     named = getattr(config, split)

@@ -13,7 +13,7 @@ from tformer_cli.data.core import files
 from tformer_cli.data.core.hub import hub_data, hub_named_rows, hub_origin
 from tformer_cli.data.core.media_sources import Row, UndecodedSplit, split_of_hub, split_of_parts, split_of_stream
 from tformer_cli.data.core.metadata import METADATA, Column, MetadataTables, with_wildcards
-from tformer_cli.data.core.splits import Layout, unknown_builtin
+from tformer_cli.data.core.splits import Layout
 from tformer_cli.data.image.images import Images, ImageSources, read_sources
 from tformer_cli.errors import DataError
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 IMAGE = ("file_name", "image", "path")
 TEXT = ("text", "caption")
-SHAPES = "shapes"
 
 
 def read_captioned(config: CaptionDataConfig, split: str, *, seed: int, on_bad_sample: BadSample) -> dict[str, Images]:
@@ -90,8 +89,6 @@ def _hub(config: CaptionDataConfig, tables: MetadataTables, split: str) -> Undec
 
 def _shapes(config: CaptionDataConfig, split: str, seed: int) -> UndecodedSplit:
     """Return built-in pictures of shapes, as files in the format PPM."""
-    if config.path != SHAPES:
-        raise unknown_builtin("captions", config.path, SHAPES)
     from tformer_cli.builtin import draws, shape_captions, shape_pictures, shapes
 
     count, size = config.size if split == "train" else 0, max(config.height_width)
@@ -102,9 +99,9 @@ def _shapes(config: CaptionDataConfig, split: str, seed: int) -> UndecodedSplit:
         header = b"P6 %d %d 255\n" % (size, size)
         for index in range(len(scenes)):
             text, picture = scenes.caption(index, config.language), scenes.picture(index)
-            yield Row(f"row {index + 1} of {SHAPES}", text, header + picture.tobytes())
+            yield Row(f"row {index + 1} of {config.path}", text, header + picture.tobytes())
 
     modules = (draws, shapes, shape_captions, shape_pictures)
     code = b"".join(Path(module.__file__ or "").read_bytes() for module in modules)
-    key: list[object] = [SHAPES, hashlib.sha256(code).hexdigest(), split, seed, count, size, config.language]
-    return split_of_stream(f"built-in {SHAPES}, {split}", key, len(scenes), rows)
+    key: list[object] = [config.path, hashlib.sha256(code).hexdigest(), split, seed, count, size, config.language]
+    return split_of_stream(f"built-in {config.path}, {split}", key, len(scenes), rows)

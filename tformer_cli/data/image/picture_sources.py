@@ -26,7 +26,7 @@ from tformer_cli.data.core.media_sources import (
     state,
 )
 from tformer_cli.data.core.names import SPLITS, one_with_ending, with_ending
-from tformer_cli.data.core.splits import Layout, is_other_split, unknown_builtin
+from tformer_cli.data.core.splits import Layout, is_other_split
 from tformer_cli.data.image.idx import LABELS, PICTURES, idx_items, open_idx
 from tformer_cli.data.image.pictures import ENDINGS
 from tformer_cli.errors import DataError, library
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SETTINGS = "data.image, data.label"
 IDX = re.compile(r"images([-.])idx3-ubyte(\.gz)?$")
-DIGITS, DIGITS_TEST_SHARE, DIGITS_SEED, DIGITS_WHITE = "digits", 1 / 6, 1797, 16
+DIGITS_TEST_SHARE, DIGITS_SEED, DIGITS_WHITE = 1 / 6, 1797, 16
 
 
 def find_pictures(config: LabelledImageDataConfig, location: str | list[Path], labelled: bool) -> UndecodedSplit:
@@ -216,8 +216,6 @@ def _digits(config: LabelledImageDataConfig, split: str, labelled: bool) -> Unde
 
     A sixth of them is the test split.
     """
-    if config.path != DIGITS:
-        raise unknown_builtin("pictures", config.path, DIGITS)
     learn = library("sklearn", "scikit-learn", "demo")
 
     def rows() -> Iterator[Row]:
@@ -226,10 +224,10 @@ def _digits(config: LabelledImageDataConfig, split: str, labelled: bool) -> Unde
         head = b"P5 %d %d 255\n" % pictures.shape[:0:-1]
         for row in _digits_rows(config, split, len(pictures)):
             label = str(digits.target[row]) if labelled else None
-            yield Row(f"row {row + 1} of {DIGITS}", label, head + pictures[row].tobytes())
+            yield Row(f"row {row + 1} of {config.path}", label, head + pictures[row].tobytes())
 
-    key = [DIGITS, learn.__version__, split, config.size]
-    return split_of_stream(f"built-in {DIGITS}, {split}", key, None, rows)
+    key = [config.path, learn.__version__, split, config.size]
+    return split_of_stream(f"built-in {config.path}, {split}", key, None, rows)
 
 
 def _digits_rows(config: LabelledImageDataConfig, split: str, count: int) -> np.ndarray:

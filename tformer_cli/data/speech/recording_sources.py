@@ -26,7 +26,7 @@ from tformer_cli.data.core.media_sources import (
 )
 from tformer_cli.data.core.metadata import METADATA, Column, MetadataTables, with_wildcards
 from tformer_cli.data.core.names import with_ending
-from tformer_cli.data.core.splits import Layout, is_other_split, unknown_builtin
+from tformer_cli.data.core.splits import Layout, is_other_split
 from tformer_cli.data.speech import audio, stored_features
 from tformer_cli.errors import ConfigError, DataError, library
 
@@ -40,7 +40,6 @@ LISTS, TRANSCRIPTS = ".fileids", ".transcription"
 SPHINX_LINE = re.compile(r"(?:<s>)?(.*?)(?:</s>)?\s*\(([^()]+)\)\s*")
 BESIDE = ".trans.txt"
 """Ending of LibriSpeech's transcripts, with a line of stem and transcript for each recording."""
-NUMBERS = "numbers"
 
 
 @dataclass(frozen=True)
@@ -207,10 +206,8 @@ def _hub(source: SpeechSource, split: str) -> UndecodedSplit:
 def _numbers(source: SpeechSource, split: str) -> UndecodedSplit:
     """Return the built-in numbers, which eSpeak NG synthesises in several voices."""
     config = source.config
-    if config.path != NUMBERS:
-        raise unknown_builtin("recordings", config.path, NUMBERS)
     if config.only or source.features is Features.stored:
-        raise ConfigError(f"data.path={NUMBERS} is sound without columns", "features.kind=log_mel, data.only=")
+        raise ConfigError(f"data.path={config.path} is sound without columns", "features.kind=log_mel, data.only=")
     library("espeakng_loader", "espeakng-loader", "demo")
     from tformer_cli.builtin import spoken_numbers
 
@@ -220,9 +217,9 @@ def _numbers(source: SpeechSource, split: str) -> UndecodedSplit:
     def rows() -> Iterator[Row]:
         spoken = spoken_numbers.spoken_numbers(split, size, source.seed, config.sample_rate, language)
         for name, samples, text in spoken:
-            yield Row(f"{name} of {NUMBERS}", text, audio.wav(audio.to_sound(samples), config.sample_rate))
+            yield Row(f"{name} of {config.path}", text, audio.wav(audio.to_sound(samples), config.sample_rate))
 
     code = hashlib.sha256(Path(spoken_numbers.__file__).read_bytes()).hexdigest()
     voices = importlib.metadata.version("espeakng-loader")
-    key: list[object] = [NUMBERS, code, voices, split, size, source.seed, config.sample_rate, language]
-    return split_of_stream(f"built-in {NUMBERS}, {split}", key, None, rows)
+    key: list[object] = [config.path, code, voices, split, size, source.seed, config.sample_rate, language]
+    return split_of_stream(f"built-in {config.path}, {split}", key, None, rows)

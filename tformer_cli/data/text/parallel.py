@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tformer_cli.config.paths import check_builtin
+from tformer_cli.config.schema.data import BUILTIN_LANGUAGES
 from tformer_cli.data.core import files
 from tformer_cli.data.core.cells import Gate
 from tformer_cli.data.core.hub import hub_origin, hub_rows, hub_splits, refuse_saved
 from tformer_cli.data.core.names import NAMES, VALIDATION_NAMES, with_ending
-from tformer_cli.data.core.splits import check_builtin
 from tformer_cli.data.core.store import gather, text_digest
 from tformer_cli.errors import ConfigError, DataError
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import ParallelDataConfig
 
 ROLES = ("train", "validation", "test")
-BUILTIN_LANGUAGES = ("en", "ja")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _find(config: ParallelDataConfig, role: str) -> str | None:
     named = getattr(config, role)
     match config.source.name:
         case "builtin":
-            _check_builtin(config)
+            check_builtin(config)
             return role
         case "hub":
             existing = hub_splits(config)
@@ -249,17 +249,10 @@ def _read_hub(config: ParallelDataConfig, name: str, skip: bool) -> ParallelSpli
 # --- built in -----------------------------------------------------------------------------------------------
 
 
-def _check_builtin(config: ParallelDataConfig) -> None:
-    check_builtin(config)
-    for key in ("source_language", "target_language"):
-        if (language := getattr(config, key)) not in BUILTIN_LANGUAGES:
-            raise ConfigError(f"data.{key}: built-in data is in en and ja, not {language!r}", "choose one of them")
-
-
 def _read_builtin(config: ParallelDataConfig, split: str, seed: int) -> ParallelSplit:
     from tformer_cli import builtin
 
-    _check_builtin(config)
+    check_builtin(config)
     pairs = builtin.parallel(config.path, split, size=config.size if split == "train" else 0, seed=seed)
     columns: dict[str, list[str]] = dict(zip(BUILTIN_LANGUAGES, map(list, zip(*pairs, strict=True)), strict=True))
     sources, targets = columns[config.source_language], columns[config.target_language]
