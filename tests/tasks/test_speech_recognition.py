@@ -329,15 +329,6 @@ def test_a_recording_longer_than_the_model_takes_is_heard_in_pieces(spaces, sepa
     assert starts == pytest.approx([time + pieces[1][0] / RATE for time in expected])
 
 
-@pytest.mark.parametrize("length", [1, 99, 100, 101, 250, 1234])
-def test_pieces_are_short_enough_and_leave_nothing_out(length):
-    sound = np.random.default_rng(length).integers(-1000, 1000, length).astype(np.int16)
-    pieces = quiet_pieces(sound, 100)
-    assert pieces[0][0] == 0 and pieces[-1][1] == length
-    assert all(0 < stop - start <= 100 for start, stop in pieces)
-    assert all(one[1] == other[0] for one, other in zip(pieces, pieces[1:], strict=False))
-
-
 def test_recordings_that_cannot_be_read_are_named_or_skipped(tmp_path):
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
     good = tmp_path / "recordings" / "1.wav"

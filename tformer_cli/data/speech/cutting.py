@@ -23,13 +23,17 @@ def quiet_pieces(sound: np.ndarray, longest: int) -> list[tuple[int, int]]:
     if len(sound) <= longest:
         return [(0, len(sound))]
     window = max(1, longest // WINDOWS)
-    count = len(sound) // window
-    loud = np.array(
-        [float(np.square(sound[i * window : (i + 1) * window], dtype=np.float64).mean()) for i in range(count)]
-    )
+    starts = range(0, len(sound) - window + 1, window)
+    loudness = np.array([_loudness(sound[start : start + window]) for start in starts])
     cuts = [0]
     while len(sound) - cuts[-1] > longest:
-        low, high = -(-(cuts[-1] + longest // 2) // window), (cuts[-1] + longest) // window
-        quietest = low + int(np.argmin(loud[low:high])) if low < high else high
-        cuts.append(min(cuts[-1] + longest, max(cuts[-1] + 1, quietest * window + window // 2)))
+        low = -(-(cuts[-1] + longest // 2) // window)
+        high = (cuts[-1] + longest) // window
+        quietest = low + int(np.argmin(loudness[low:high]))
+        cuts.append(max(cuts[-1] + 1, quietest * window + window // 2))
     return list(zip(cuts, [*cuts[1:], len(sound)], strict=True))
+
+
+def _loudness(window: np.ndarray) -> float:
+    """Return the mean square of samples, (n,), or the mean of features, (n, F), which are logarithms of energies."""
+    return float(np.mean(np.square(window, dtype=np.float64) if window.ndim == 1 else window, dtype=np.float64))
