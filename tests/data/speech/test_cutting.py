@@ -50,3 +50,11 @@ def test_cuts_are_in_silence(kind):
         }[kind]
     cuts = [start / frames for start, _ in quiet_pieces(values, 5 * frames)[1:]]
     assert len(cuts) >= 4 and all(cut % 1 < 0.3 for cut in cuts)
+
+
+@pytest.mark.parametrize("length", [1001, 1100, 1999, 2300, 5001])
+def test_the_last_piece_is_at_least_a_quarter_of_the_longest(length):
+    sound = np.random.default_rng(0).standard_normal(length).astype(np.float32)
+    sound[-20:] = 0  # the quietest point is at the end
+    pieces = quiet_pieces(sound, 1000)
+    assert all(250 <= stop - start <= 1000 for start, stop in pieces)

@@ -11,7 +11,8 @@ WINDOWS = 500
 def quiet_pieces(sound: np.ndarray, longest: int) -> list[tuple[int, int]]:
     """Cut a recording into pieces that are short enough.
 
-    Each cut is in the middle of the quietest window of the second half of the longest piece that could be cut there.
+    Each cut is in the middle of the quietest window of the second half of the longest piece that could be cut there. It
+    leaves at least a quarter of `longest` for the last piece.
 
     Args:
         sound: samples, (N,), or features, (N, F).
@@ -28,7 +29,7 @@ def quiet_pieces(sound: np.ndarray, longest: int) -> list[tuple[int, int]]:
     cuts = [0]
     while len(sound) - cuts[-1] > longest:
         low = -(-(cuts[-1] + longest // 2) // window)
-        high = (cuts[-1] + longest) // window
+        high = min(cuts[-1] + longest, len(sound) - longest // 4) // window
         quietest = low + int(np.argmin(loudness[low:high]))
         cuts.append(max(cuts[-1] + 1, quietest * window + window // 2))
     return list(zip(cuts, [*cuts[1:], len(sound)], strict=True))
