@@ -173,6 +173,18 @@ def test_translations_of_the_pieces_of_a_long_recording_are_joined(run, tmp_path
     assert answer.text == "tief sehr hoch"
 
 
+@pytest.mark.parametrize("more", [[], ["decode.beam=3", "decode.n_best=2"], ["decode.sample=true"]])
+def test_a_recording_without_a_frame_has_an_empty_translation(more, tmp_path):
+    task = prepared(tmp_path, "features.margin=0", *more)
+    torch.manual_seed(0)
+    model = task.model().eval()
+    sound = (8000 * tone("low", 0.8)).astype(np.int16)
+    assert task.data.output_frames(np.array([400])) == 0
+    (alone,) = task.predictor.answers(model, [sound[:400]])
+    long, short = task.predictor.answers(model, [sound, sound[:400]])
+    assert alone.text == short.text == "" and long.text
+
+
 @pytest.mark.parametrize(("language", "text"), [("de", "eins zwei"), ("ko", "eins zwei"), ("ja", "einszwei")])
 def test_translations_are_joined_as_their_language_separates_words(language, text, tmp_path):
     task = tasks.build(config_of(tmp_path, f"data.target_language={language}"))

@@ -71,11 +71,11 @@ class TextGenerator(FilePredictor[Any]):
 
         Args:
             model: in evaluation mode.
-            memory: output of its encoder.
+            memory: output of its encoder; without a position, as for a recording that is too short, the text is empty.
             sample_ids: see `generate`.
         """
         limit = min(self.config.decode.max_length or self.data.limit, self.data.limit)
-        longest = torch.full_like(memory.lengths, limit)
+        longest = torch.full_like(memory.lengths, limit).masked_fill(memory.lengths == 0, 0)
         rows = generate(model, memory, self.config.decode, self.data.tokenizer, longest, sample_ids)
         return [text_of(hypotheses, self.data.tokenizer, self.data.target_language) for hypotheses in rows]
 
