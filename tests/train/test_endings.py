@@ -283,7 +283,7 @@ def test_scores_of_other_examples_or_another_search_are_not_compared(tmp_path, c
     assert state["compared_from"] == (6 if anew else 0)
 
 
-def test_the_result_of_a_finished_run_names_the_score_of_its_checkpoint(tmp_path, monkeypatch):
+def test_the_result_of_a_finished_run_names_the_score_of_its_checkpoint(tmp_path, monkeypatch, capsys):
     """The average of an earlier call stays the best checkpoint if the run is called again without averaging."""
     run = tmp_path / "run"
     settings = ["trainer.steps=4", "trainer.checkpoint_every=2", "trainer.evaluate_every=2", "trainer.metric=loss"]
@@ -292,8 +292,22 @@ def test_the_result_of_a_finished_run_names_the_score_of_its_checkpoint(tmp_path
         launch(family_named("gpt").config(tmp_path, *settings, f"trainer.average={average}"), run, resume=True)
         result = json.loads((run / "result.json").read_bytes())
         state = json.loads((run / "checkpoints" / result["checkpoint"] / "state.json").read_bytes())
-        assert result["best"] == state["score"]
+        assert result["best"] == state["score"] and result["step"] == 4
+        assert f": best loss {state['score']:.4g} by the average of checkpoints\n" in capsys.readouterr().err
     assert result["checkpoint"] == "averaged"
+
+
+def test_the_result_is_of_the_best_step_of_all_calls(tmp_path, monkeypatch):
+    """Step 2 is the best one: two calls later the result still names its score, and counts the time of all calls."""
+    scores = iter([0.9, 0.5, 0.7, 0.6])
+    monkeypatch.setattr(Validation, "score", lambda self, _: next(scores))
+    for steps in (4, 6, 8):
+        run = train(tmp_path, "run", f"trainer.steps={steps}", "trainer.average=none", resume=steps > 4)
+        if steps == 4:
+            rescored(run, seconds=600.0)
+    result = json.loads((run / "result.json").read_bytes())
+    assert (result["best"], result["step"], result["checkpoint"]) == (0.9, 2, "step-00000002")
+    assert result["metric"] == "accuracy" and 10 <= result["minutes"] < 12
 
 
 @pytest.mark.parametrize(("language", "earlier"), [("zh", "tok:char"), ("zh-CN", "tok:13a"), ("de", "tok:13a")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tformer_cli.config.schema import Average
 from tformer_cli.runs.checkpoint import (
@@ -32,14 +33,13 @@ def finish(trainer: Trainer) -> None:
         console.say(f"stopped at step {progress.step:,}; to continue: the same command with --resume")
         return
     try:
-        _write_result(trainer)
+        result = _write_result(trainer)
     except (KeyboardInterrupt, SystemExit):
         console.say("stopped before the result was written; to continue: the same command with --resume")
         raise
-    best = "" if progress.best is None else f"{progress.best:.4g}"
-    console.say(
-        f"done in {spell(progress.seconds)}: best {trainer.validation.metric} {best} at step {progress.best_step:,}"
-    )
+    best = "" if result["best"] is None else f"{result['best']:.4g}"
+    where = "by the average of checkpoints" if result["checkpoint"] == AVERAGED else f"at step {result['step']:,}"
+    console.say(f"done in {spell(progress.seconds)}: best {result['metric']} {best} {where}")
     if number := trainer.stopper.number:
         console.say(f"{name_of(number)} came after the last step: nothing is lost, the run is complete")
     split = "" if trainer.task.data.has_split("test") else " --split validation"
@@ -47,19 +47,25 @@ def finish(trainer: Trainer) -> None:
     console.say(f"next: tformer evaluate {run}{split}{use}")
 
 
-def _write_result(trainer: Trainer) -> None:
-    """Average checkpoints if the settings say so, and write `result.json`."""
+def _write_result(trainer: Trainer) -> dict[str, Any]:
+    """Average checkpoints if the settings say so, write `result.json`, and return its content.
+
+    Score and step are those of the checkpoint that it names; the step of an average is the last one of the run.
+    """
     progress, best = trainer.progress, trainer.checkpoints.best()
     checkpoint = average_checkpoints(trainer) or best
-    average = checkpoint if checkpoint is not None and checkpoint.name == AVERAGED else None  # maybe of an earlier call
+    average = None
+    if checkpoint is not None and checkpoint.name == AVERAGED:  # maybe of an earlier call
+        average = read_state(checkpoint)
     result = {
         "metric": trainer.validation.metric,
-        "best": read_state(average)["score"] if average else progress.best,
-        "step": progress.best_step,
+        "best": average["score"] if average else progress.best,
+        "step": average["step"] if average else progress.best_step,
         "minutes": round(progress.seconds / 60, 2),
         "checkpoint": checkpoint.name if checkpoint else None,
     }
     replace_file(trainer.run / RESULT, json.dumps(result, indent=1).encode())
+    return result
 
 
 def average_checkpoints(trainer: Trainer) -> Path | None:
