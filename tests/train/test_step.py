@@ -61,3 +61,26 @@ def test_a_step_clips_the_global_norm_as_pytorch_does(name, clip_norm, tmp_path)
         torch.testing.assert_close(
             moment, expected.grad, rtol=1e-3, atol=1e-6 * float(expected.grad.abs().max() + 1e-9)
         )
+
+
+@pytest.mark.parametrize(
+    "name", ["recurrent translation", "Luong with input feeding", "recurrent question answering", "translation"]
+)
+def test_backward_runs_outside_of_autocast(name, tmp_path):
+    """Gradients of layers that compute in float32, such as recurrent ones, are not rounded to bfloat16."""
+    task = family_named(name).task(tmp_path, "model.dropout=0", "optim.method=adamw", "optim.clip_norm=0")
+    trainer = trainer_of(task, tmp_path)
+    trainer.machine.precision = "bf16"
+    reference = copy.deepcopy(trainer.model).train()
+    batch = task.view("train").collate(0, np.arange(6))
+    with trainer.machine.autocast():
+        loss = task.loss(reference, batch)
+    loss.total.backward()
+
+    trainer.model.train()
+    trainer.progress.step = 1
+    trainer.train_step([batch])
+    for actual, expected in zip(trainer.model.parameters(), reference.parameters(), strict=True):
+        gradient = expected.grad / loss.count
+        moment = trainer.phases[0].optimizer.state[actual]["exp_avg"] / (1 - task.config.optim.beta1)
+        torch.testing.assert_close(moment, gradient, rtol=1e-4, atol=1e-6 * float(gradient.abs().max() + 1e-9))

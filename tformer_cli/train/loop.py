@@ -26,6 +26,7 @@ from tformer_cli.config.compose import to_yaml
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.draw import Picture, Sound
 from tformer_cli.evaluators.base import Evaluation
+from tformer_cli.nn.recurrent import full_precision
 from tformer_cli.runs.checkpoint import Checkpoints
 from tformer_cli.signals import Stopper, StopRequested
 from tformer_cli.tasks.task import Task
@@ -132,7 +133,8 @@ class Trainer:
                 for index, batch in enumerate(micro_batches):
                     with self.strategy.accumulating(step_module, last=index == len(micro_batches) - 1):
                         loss = step_module(batch, counts)
-                        loss.total.backward()
+                        with full_precision(loss.total):  # layers in float32 have gradients in float32
+                            loss.total.backward()
                     for name, value in {"loss": loss.total, "count": loss.count, **loss.parts}.items():
                         sums[name] = sums.get(name, 0) + value.detach().double()
         seconds = self.seconds()
