@@ -167,6 +167,34 @@ def test_the_learning_rate_may_change_after_a_step_that_was_not_finite(tmp_path,
     assert locate(tmp_path / "run", "latest")[1].name == "step-00000004"
 
 
+@pytest.mark.parametrize(
+    ("log", "save", "message"),
+    [
+        (4, 0, "step 4: loss or gradient was not finite in an earlier step"),
+        (8, 3, "step 3: loss or gradient was not finite in an earlier step"),
+        (2, 3, "step 2: loss or gradient is not finite; the batch's samples"),
+    ],
+)
+@pytest.mark.parametrize("name", ["loss", "gradient_norm"])
+def test_a_device_that_is_read_now_and_then_hides_no_loss_that_is_not_finite(
+    tmp_path, monkeypatch, log, save, message, name
+):
+    """A GPU is read at log lines and before a step is saved: the infinite value of step 2 is seen there."""
+    original = Trainer.train_step
+
+    def train_step(self, *arguments):
+        sums = original(self, *arguments)
+        return sums | {name: sums[name] * float("inf")} if self.progress.step == 2 else sums
+
+    monkeypatch.setattr(machine.Machine, "is_asynchronous", True)
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    more = [f"trainer.log_every={log}", f"trainer.checkpoint_every={save}", "trainer.evaluate_every=0"]
+    with pytest.raises(RunError, match=message):
+        train(tmp_path, "run", "trainer.steps=8", *more)
+    assert not Checkpoints(tmp_path / "run" / "checkpoints").steps()
+    assert "train/loss" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
 def test_an_evaluation_that_is_not_finite_stops_and_is_not_saved(tmp_path, monkeypatch):
     real = Validation.measure
 

@@ -150,16 +150,20 @@ class Trainer:
         return {**sums, "gradient_norm": norm}
 
     def check_finite(self, sums: dict[str, Tensor], micro_batches: list[Batch]) -> None:
-        """Stop at a loss or gradient that is not finite, and record the examples of the step.
+        """Stop at a loss or gradient that is not finite, in this step or since the last log line.
+
+        The examples are recorded if they are those of this step.
 
         Raises:
             NotFiniteError: if it is not finite.
         """
-        checked = [value for name, value in sums.items() if name.endswith(("gradient_norm", "loss"))]
-        if not all(math.isfinite(float(value)) for value in checked):
-            before = self.checkpoints.path(self.progress.step - 1)
-            cause = before if before.is_dir() else None
-            raise self._not_finite("loss or gradient is not finite", micro_batches, cause)
+        if _losses_are_finite(self.progress.window):
+            return
+        if _losses_are_finite(sums):
+            raise self._not_finite("loss or gradient was not finite in an earlier step, after the last log line", [])
+        before = self.checkpoints.path(self.progress.step - 1)
+        cause = before if before.is_dir() else None
+        raise self._not_finite("loss or gradient is not finite", micro_batches, cause)
 
     def check_weights(self, micro_batches: list[Batch]) -> None:
         """Stop before weights or optimiser state that are not finite are evaluated or saved.
@@ -235,14 +239,14 @@ class Trainer:
             progress.score = progress.loss = None
             with throughput.counting(micro_batches):
                 sums = self.train_step(micro_batches)
+            progress.add_sums(sums)
             log_now = progress.step % config.log_every == 0
             must_stop = self.ranks.world == 1 and self.stopper.number
-            if device.type == "cpu" or log_now or must_stop:  # on a GPU, reading a number waits for the device
+            if not self.machine.is_asynchronous or log_now or must_stop or self.saves():
                 self.check_finite(sums, micro_batches)
                 self.stop_signal = elected(float(sums["stop"]))
                 self.stop = bool(self.stop_signal)
             throughput.add(micro_batches, waited, [sums[f"{phase.prefix}count"] for phase in self.phases])
-            progress.add_sums(sums)
             self.pace.step(self.seconds() - progress.seconds)
             progress.seconds = self.seconds()
             if log_now:
@@ -386,3 +390,9 @@ class Trainer:
             self.console.say(f"the evaluation failed; step {self.progress.step:,} is saved, --resume continues from it")
         except Exception as error:
             self.console.say(f"the evaluation failed, and step {self.progress.step:,} cannot be saved: {error}")
+
+
+def _losses_are_finite(sums: Mapping[str, float | Tensor]) -> bool:
+    """Return whether the losses and norms of gradients among sums are finite; the call waits for the device."""
+    checked = [value for name, value in sums.items() if name.endswith(("gradient_norm", "loss"))]
+    return all(math.isfinite(float(value)) for value in checked)

@@ -39,6 +39,11 @@ class Machine:
     peak_flops: float
     """Measured rate of matrix products in this precision, in FLOP/s, which MFU refers to."""
 
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether the device computes in the background, so that reading a number waits for it."""
+        return self.device.type != "cpu"
+
     def autocast(self) -> torch.autocast:
         """Return the context in which a model computes, in training, evaluation and prediction alike."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
