@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tformer_cli.errors import RunError
+from tformer_cli.errors import ConfigError, RunError
 from tformer_cli.signals import Stopper, end_with_parent
 from tformer_cli.train import processes
 from tformer_cli.train.heartbeat import Heartbeat, connect
@@ -72,6 +72,9 @@ def join(device_type: str, timeout: float) -> Ranks:
     Args:
         device_type: type of the training device.
         timeout: seconds without a heartbeat after which a rank counts as lost.
+
+    Raises:
+        ConfigError: if this machine has fewer GPUs than ranks.
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Ranks()
@@ -79,6 +82,10 @@ def join(device_type: str, timeout: float) -> Ranks:
         end_with_parent(os.getppid())
     ranks = Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0")))
     if device_type == "cuda":
+        gpus, processes_here = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", ranks.local_rank + 1))
+        if processes_here > gpus:
+            cause = f"--processes: {processes_here} processes need {processes_here} GPUs, and this machine has {gpus}"
+            raise ConfigError(cause, f"use at most {gpus}, or trainer.device=cpu")
         torch.cuda.set_device(ranks.local_rank)
     backend = "nccl" if device_type == "cuda" else "gloo"
     try:
