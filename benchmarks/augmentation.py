@@ -74,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     tune_heap()  # as in training; both are faster with it
-    print(f"torch {torch.__version__}, kornia {kornia.__version__}, one thread, {options.runs} runs of each in turn\n")
+    print(f"torch {torch.__version__}, kornia {kornia.__version__}, one CPU thread, {options.runs} runs of each\n")
     print("| pictures | work | tformer, ms | kornia, ms | ratio |\n| --- | --- | --- | --- | --- |")
     raw = []
     for count, side, size in ((128, 32, 32), (64, 256, 224)):

@@ -3,8 +3,8 @@
     make bench-loss
     python benchmarks/loss_hashes.py [--output FILE] [--compare FILE] [NAME ...]
 
-Each family of `tests/properties/families.py` trains for six steps on one thread, in float32, and is evaluated twice. A
-line shows the last loss and shortened SHA-256 hashes of five results:
+Each family of `tests/properties/families.py` trains for six steps on one CPU thread in float32, and is evaluated twice.
+A line shows the last loss and shortened SHA-256 hashes of five results:
 
 - the last weights, tensor by tensor under their names;
 - the weights in use (the best or averaged);

@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="steps of each run")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, one CPU thread, {options.pairs} pairs of runs\n")
     for recipe, (name, settings) in itertools.product(RECIPES, REGULARISERS.items()):
         with tempfile.TemporaryDirectory() as folder:
             plain, regularised = (trainer_of(recipe, more, Path(folder)) for more in ([], settings))

@@ -31,7 +31,7 @@ def milliseconds(head: Head, hidden: torch.Tensor) -> float:
 def main() -> None:
     """Print a table with medians and ranges."""
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, one thread, {RUNS} runs of each in turn, {SHORTLIST} tokens in a shortlist\n")
+    print(f"torch {torch.__version__}, one CPU thread, {RUNS} runs of each, {SHORTLIST} tokens in a shortlist\n")
     print("| sentences x hypotheses | vocabulary | width | all tokens, ms | shortlists, ms | gathering, ms |")
     print("| --- | --- | --- | --- | --- | --- |")
     nothing = torch.zeros(0, dtype=torch.int64)

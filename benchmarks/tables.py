@@ -187,7 +187,7 @@ def page(result: dict[str, Any]) -> str:
         f"# {result['name']}, {result['date']}",
         "",
         f"{machine['processor']}, {machine['cores']} cores, {machine.get('memory_gib', '?')} GiB, "
-        f"instructions {', '.join(machine.get('instructions', [])) or 'unknown'}; "
+        f"instructions {', '.join(machine.get('instructions', [])) or 'unknown'}; computed on the CPU; "
         f"{result['threads']} threads; {result['repeats']} runs each, alternating; "
         f"tformer at {result['revision'] or 'an unknown commit'}.",
         "",

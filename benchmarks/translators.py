@@ -53,7 +53,7 @@ def arguments() -> argparse.Namespace:
 def translator(program: str, lines: list[str], workers: int) -> Callable[[], float]:
     """Return a function that translates all lines with a run, and returns the sentences per second."""
     folder, *settings = program.split(",")
-    run = load(folder, workers=workers, settings=settings)
+    run = load(folder, device="cpu", workers=workers, settings=settings)
 
     def measure() -> float:
         begin = time.perf_counter()
@@ -67,7 +67,7 @@ def peer(folder: str, lines: list[str], workers: int, work: Path) -> Callable[[]
     """Return a function that translates all lines with CTranslate2, and returns the sentences per second."""
     install("hf")
     export_run(Path(folder), work / "weights", "huggingface")
-    data = load(folder).opened.task.data
+    data = load(folder, device="cpu").opened.task.data
     ids = [np.asarray(row, np.int64) for row in data.tokenizer.encode_batch(lines, data.source_language)]
     ids = [row for row in ids if len(row)]
     offsets = np.concatenate(([0], np.cumsum([len(row) for row in ids])))
@@ -112,7 +112,7 @@ def main() -> None:
                 rate = measure()
                 rates[name] += [rate] * (number > 0)  # the first pass warms up
     reference = rates[options.programs[0]]
-    print(f"{len(lines):,} sentences, {options.rounds} rounds, {options.workers or physical_cores()} processes\n")
+    print(f"{len(lines):,} sentences, {options.rounds} rounds, {options.workers or physical_cores()} CPU processes\n")
     print("| program | sentences/s | ratio to the first |\n| --- | --- | --- |")
     for name, values in rates.items():
         ratios = [value / base for value, base in zip(values, reference, strict=True)]

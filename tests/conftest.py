@@ -16,6 +16,15 @@ torch.set_num_threads(1)
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="tformer-cache-")  # never the user's own
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs from this process and those that it starts; only `-m gpu`, which selects the tests for GPUs, sees them.
+
+    The variable has an effect as long as nothing has asked CUDA for its devices.
+    """
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 gc.disable()  # until all modules are imported, whose objects stay to the end
 
 

@@ -55,6 +55,7 @@ def test_gradients_of_vectors_of_tokens_do_not_use_cudnn():
     assert used == [False, before] and torch.backends.cudnn.enabled == before
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 def test_recurrent_models_have_gradients_on_a_gpu(kind):

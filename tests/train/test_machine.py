@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -30,3 +32,9 @@ def test_a_cpu_is_taken_rather_than_mps(monkeypatch, cuda, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert machine.pick_device(Device.auto).type == expected
+
+
+def test_tests_compute_on_a_cpu():
+    """Except those of `-m gpu`, where there is a GPU: `auto` would take it, and results differ by rounding."""
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    assert machine.pick_device(Device.auto).type == "cpu"
