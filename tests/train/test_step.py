@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from tests.properties.families import family_named
+from tests.properties.families import FAMILIES, Family, family_named
 from tests.properties.test_training import trainer_of
+from tests.properties.waits import Waits
 from tformer_cli.config.schema import OptimConfig
 from tformer_cli.train.learner import seed_step
 from tformer_cli.train.optim import build_optimizer
@@ -84,3 +85,16 @@ def test_backward_runs_outside_of_autocast(name, tmp_path):
         gradient = expected.grad / loss.count
         moment = trainer.phases[0].optimizer.state[actual]["exp_avg"] / (1 - task.config.optim.beta1)
         torch.testing.assert_close(moment, gradient, rtol=1e-4, atol=1e-6 * float(gradient.abs().max() + 1e-9))
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_step_makes_no_tensor_from_numbers_on_the_device(family: Family, tmp_path):
+    """`torch.tensor(number, device=...)` waits for a GPU; `torch.full` does not."""
+    task = family.task(tmp_path)
+    trainer = trainer_of(task, tmp_path)
+    trainer.model.train()
+    trainer.progress.step = 1
+    batch = task.view("train").collate(0, np.arange(6))
+    with Waits() as waits:
+        trainer.train_step([batch] * len(trainer.updates))
+    assert not waits.calls

@@ -119,7 +119,7 @@ def rotate_2d(x: Tensor, positions: Tensor, base: float = 100.0) -> Tensor:
     """
     if x.shape[-1] % 4:
         raise ValueError(f"rotary positions of a grid need a head width divisible by 4, not {x.shape[-1]}")
-    rate = frequencies(x.shape[-1] // 2, base).to(x.device)
+    rate = frequencies(x.shape[-1] // 2, base).to(x.device, non_blocking=True)
     angles = (positions.clamp(min=0)[..., None].float() * rate).flatten(-2)  # (T, 2, K / 4) to (T, K / 2)
     return rotate_pairs(x, angles)
 

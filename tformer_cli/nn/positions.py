@@ -161,7 +161,8 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     Raises:
         ValueError: if K is odd.
     """
-    return rotate_pairs(x, positions[:, None].float() * frequencies(x.shape[-1], base).to(x.device))  # m theta
+    rates = frequencies(x.shape[-1], base).to(x.device, non_blocking=True)
+    return rotate_pairs(x, positions[:, None].float() * rates)  # m theta
 
 
 class T5Bias(nn.Module):

@@ -77,7 +77,7 @@ class DiscriminatorHinge(AdversarialObjective):
     def loss(self, model: Adversaries, outputs: Scores, batch: Pictures) -> Loss:
         """Return L_D, summed over the batch."""
         total = F.relu(1 - outputs.real).sum() + F.relu(1 + outputs.generated).sum()
-        count = torch.tensor(len(outputs.real), device=total.device)
+        count = torch.full((), len(outputs.real), device=total.device)
         return Loss(total, count, {"real": outputs.real.sum(), "generated": outputs.generated.sum()})
 
 
@@ -90,4 +90,4 @@ class GeneratorHinge(AdversarialObjective):
 
     def loss(self, model: Adversaries, outputs: Tensor, batch: Pictures) -> Loss:
         """Return L_G, summed over the batch."""
-        return Loss(-outputs.sum(), torch.tensor(len(outputs), device=outputs.device))
+        return Loss(-outputs.sum(), torch.full((), len(outputs), device=outputs.device))

@@ -82,7 +82,7 @@ class TextClassification(Objective[Any, Any]):
             smoothing = self.smoothing(model)
             smoothed = targets * (1 - smoothing) + smoothing / 2
             total = functional.binary_cross_entropy_with_logits(outputs, smoothed, reduction="sum")
-        return Loss(total, torch.tensor(len(outputs), device=outputs.device))
+        return Loss(total, torch.full((), len(outputs), device=outputs.device))
 
 
 class ImageClassification(Objective[Any, Any]):
@@ -113,4 +113,4 @@ class ImageClassification(Objective[Any, Any]):
         if model.training and batch.partner_targets is not None:
             partners = label_cross_entropy(outputs, batch.partner_targets, **options)
             entropies = batch.shares * entropies + (1 - batch.shares) * partners
-        return Loss(entropies.sum(), torch.tensor(len(outputs), device=outputs.device))
+        return Loss(entropies.sum(), torch.full((), len(outputs), device=outputs.device))

@@ -47,7 +47,9 @@ class MaskedPatches(Objective[MaskedPatchModel, ImageBatch]):
         """Return the predictions for the patches that `masks` selects."""
         (images,) = self.data.inputs(batch, training=model.training)
         colours = self.colours(images)
-        masked, sources, indices = (part.to(images.device) for part in self.masks(batch, colours.shape[1]))
+        masked, sources, indices = (
+            part.to(images.device, non_blocking=True) for part in self.masks(batch, colours.shape[1])
+        )
         scores = model(images, masked, sources, indices).float()
         return PatchPredictions(scores, colours.flatten()[indices], indices)
 
@@ -56,7 +58,7 @@ class MaskedPatches(Objective[MaskedPatchModel, ImageBatch]):
         scores, targets = outputs.scores, outputs.targets
         total = functional.cross_entropy(scores, targets, reduction="sum", label_smoothing=self.smoothing(model))
         correct = (scores.argmax(1) == targets).sum()
-        return Loss(total, torch.tensor(len(targets), device=scores.device), {"right": correct})
+        return Loss(total, torch.full((), len(targets), device=scores.device), {"right": correct})
 
     def lengths(self, outputs: PatchPredictions, batch: ImageBatch) -> Lengths:
         """Return None for the encoder, since all patches are real; there is no decoder."""

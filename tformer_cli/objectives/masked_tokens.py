@@ -77,7 +77,7 @@ class MaskedTokens(Objective[MaskedLanguageModel, MaskedBatch]):
         total, log_likelihood = head_cross_entropy(
             masked, weight, batch.targets, bias=bias, label_smoothing=self.smoothing(model)
         )
-        count = torch.tensor(len(batch.targets), device=hidden.device)
+        count = torch.full((), len(batch.targets), device=hidden.device)
         parts = {"mlm_loss": -log_likelihood}
         if not model.training:
             parts["mlm_correct"] = (model.logits(masked).argmax(-1) == batch.targets).sum()

@@ -32,4 +32,4 @@ class Spans(Objective[Any, SpanBatch]):
     def loss(self, model: Any, outputs: Tensor, batch: SpanBatch) -> Loss:
         """Return the loss of the scores of first and last tokens, (B, 2, T)."""
         total = functional.cross_entropy(outputs.flatten(0, 1), batch.spans.flatten(), reduction="sum") / 2
-        return Loss(total, torch.tensor(len(outputs), device=outputs.device))
+        return Loss(total, torch.full((), len(outputs), device=outputs.device))

@@ -39,4 +39,4 @@ class Tagging(Objective[Any, TaggedBatch]):
         """Return the loss of the scores, (N, C)."""
         smoothing = self.smoothing(model)
         total = functional.cross_entropy(outputs, batch.tags, reduction="sum", label_smoothing=smoothing)
-        return Loss(total, torch.tensor(len(outputs), device=outputs.device))
+        return Loss(total, torch.full((), len(outputs), device=outputs.device))

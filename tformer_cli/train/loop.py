@@ -139,7 +139,7 @@ class Trainer:
                         sums[name] = sums.get(name, 0) + value.detach().double()
         seconds = self.seconds()
         for name, value in {"stop": ballot(self.stopper.number), "seconds": seconds if ranks.first else 0.0}.items():
-            sums[name] = torch.tensor(value, dtype=torch.float64, device=self.machine.device)
+            sums[name] = torch.full((), value, dtype=torch.float64, device=self.machine.device)
         totals = ranks.sum(torch.stack(list(sums.values())))
         sums = dict(zip(sums, totals, strict=True))
         if ranks.world > 1 and self.budget.seconds:  # all ranks use the clock of the first

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
+from tests.properties.waits import Waits
 from tformer_cli.config.schema import AugmentConfig, Crop, ImageDataConfig
 from tformer_cli.data.image import augment, colour
 from tformer_cli.data.image.augment import Augmentation, beta_quantile, blend, draw_blends, normalise
@@ -304,3 +305,11 @@ def test_a_mixture_does_not_depend_on_its_batch(config):
         assert torch.equal(alone[0], together[i]) and torch.equal(share, shares[row])
     later = draw_blends(settings_, (20, 20), samples, 4, 1)[0]
     assert (later != shares).any()
+
+
+@pytest.mark.parametrize("name", ["all", "padded_all", "many"])
+def test_copies_to_the_device_do_not_wait_for_it(name):
+    """Without random erasing, which counts the erased pixels on the device."""
+    with Waits() as waits:
+        images = run(torch.empty(20, 3, 12, 12, dtype=torch.uint8, device="meta"), 8, **{**SETTINGS[name], "erase": 0})
+    assert images.device.type == "meta" and not waits.calls

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tformer_cli.config.schema import AugmentConfig, Crop, ImageDataConfig
+from tformer_cli.data.core.device import to_device
 from tformer_cli.data.core.uniforms import numbers, sequences, uniforms
 from tformer_cli.data.image import colour
 from tformer_cli.data.image.colour import COLOUR_OPERATIONS, Operation
@@ -80,7 +81,7 @@ def _shares(pixels: Tensor) -> Tensor:
 
 def _channels(values: list[float], images: Tensor) -> Tensor:
     """Return values for each channel, or a value for all channels, as (C or 1, 1, 1)."""
-    return torch.tensor(values, device=images.device).view(-1, 1, 1)
+    return to_device(torch.tensor(values), images.device).view(-1, 1, 1)
 
 
 class Augmentation:
@@ -124,8 +125,8 @@ class Augmentation:
             for operation in COLOUR_OPERATIONS:
                 rows = (operations[:, index] == operation).nonzero()[:, 0]
                 if len(rows):
-                    strength = strengths[rows, index, None, None, None].to(images)
-                    rows = rows.to(images.device)
+                    strength = to_device(strengths[rows, index, None, None, None], images.device)
+                    rows = to_device(rows, images.device)
                     images[rows] = colour.operate(operation, images[rows], strength)
         if self.config.erase:
             self._erase(images, samples, draw, epoch)
@@ -160,10 +161,10 @@ class Augmentation:
             if limit := getattr(self.config, stream.name):
                 low = max(0.0, 1 - limit)
                 factor = low + (1 + limit - low) * draw(1, stream)
-                images = change(images, factor[:, :, None, None].to(images.device))
+                images = change(images, to_device(factor[:, :, None, None], images.device))
         if self.config.hue:
             turn = (2 * draw(1, Stream.hue) - 1) * self.config.hue
-            images = colour.hue(images, turn[:, :, None, None].to(images.device))
+            images = colour.hue(images, to_device(turn[:, :, None, None], images.device))
         return images
 
     def _erase(self, images: Tensor, samples: Tensor, draw: Draw, epoch: int) -> None:
@@ -183,9 +184,9 @@ class Augmentation:
         )
         top, left = (row * (size[0] - height + 1)).floor(), (column * (size[1] - width + 1)).floor()
         height *= chance < self.config.erase
-        erased = rectangle(torch.stack((top, left, height, width), 1).to(images.device, torch.int64), size)
+        erased = rectangle(to_device(torch.stack((top, left, height, width), 1).long(), images.device), size)
         picture, y, x = erased.nonzero(as_tuple=True)
-        keys = sequences(self.seed, epoch, samples, Stream.noise).to(images.device)[picture]
+        keys = to_device(sequences(self.seed, epoch, samples, Stream.noise), images.device)[picture]
         for channel in range(images.shape[1]):
             images[picture, channel, y, x] = numbers(keys, (channel * size[0] + y) * size[1] + x)
 

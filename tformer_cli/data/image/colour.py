@@ -12,6 +12,8 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from tformer_cli.data.core.device import to_device
+
 LUMINANCE = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luminance (ITU-R BT.601)."""
 
@@ -112,7 +114,7 @@ def hue(images: Tensor, turn: Tensor) -> Tensor:
     divisor = chroma.clamp(min=1e-8)
     sixths = torch.where(value == green, (blue - red) / divisor + 2, (red - green) / divisor + 4)
     sixths = torch.where(value == red, (green - blue) / divisor, sixths)
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
+    offsets = to_device(torch.tensor([5.0, 3.0, 1.0]), images.device).view(1, 3, 1, 1)
     k = (offsets + (sixths[:, None] + 6 * turn)).remainder(6)
     return value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp(0, 1)
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tformer_cli.data.core.device import to_device
+
 SUBPIXELS = 256
 """Positions are rounded to this fraction of a pixel, see `resample`."""
 IMAGES_AT_ONCE = 16
@@ -50,9 +52,9 @@ def window(
     nearest_rows, nearest_columns = (
         positions.clamp(min=0).minimum(sizes[:, axis, None] - 1) for axis, positions in enumerate((rows, columns))
     )
-    beyond_rows = (rows != nearest_rows).to(pixels.device)
-    beyond_columns = (columns != nearest_columns).to(pixels.device)
-    nearest_rows, nearest_columns = nearest_rows.to(pixels.device), nearest_columns.to(pixels.device)
+    beyond_rows = to_device(rows != nearest_rows, pixels.device)
+    beyond_columns = to_device(columns != nearest_columns, pixels.device)
+    nearest_rows, nearest_columns = (to_device(part, pixels.device) for part in (nearest_rows, nearest_columns))
     index = (nearest_rows[:, :, None] * pixels.shape[3] + nearest_columns[:, None]).flatten(1)
     cropped = pixels.flatten(2).gather(2, index[:, None].expand(-1, pixels.shape[1], -1))
     return cropped.unflatten(2, size), beyond_rows[:, :, None] | beyond_columns[:, None]
@@ -81,7 +83,7 @@ def resample(pixels: Tensor, sizes: Tensor, matrices: Tensor, size: tuple[int, i
     images = torch.empty(len(pixels), pixels.shape[1], *size, device=pixels.device)
     for times in finer.unique().tolist():
         for rows in (finer == times).nonzero()[:, 0].split(IMAGES_AT_ONCE):
-            device_rows = rows.to(pixels.device)
+            device_rows = to_device(rows, pixels.device)
             images[device_rows] = _bilinear(pixels[device_rows], sizes[rows], matrices[rows], size, outside, times)
     return images
 
@@ -111,9 +113,9 @@ def _bilinear(
         last = SUBPIXELS * (sizes[:, 1 - axis, None, None] - 1).float()
         lowest, highest = across.amin(2, True) + down.amin(1, True), across.amax(2, True) + down.amax(1, True)
         leaves = bool(((lowest < 1 - SUBPIXELS / 2) | (highest > last + SUBPIXELS / 2 - 1)).any())
-        last, positions = last.to(pixels.device), across.to(pixels.device)
+        last, positions = to_device(last, pixels.device), to_device(across, pixels.device)
         if down.any():  # otherwise all are one row, or one column
-            positions = positions + down.to(pixels.device)
+            positions = positions + to_device(down, pixels.device)
         positions = positions.round()
         if leaves:
             beyond.append((positions < -SUBPIXELS / 2) | (positions > last + SUBPIXELS / 2))

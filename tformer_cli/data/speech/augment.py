@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tformer_cli.config.schema import SpeechAugmentConfig
+from tformer_cli.data.core.device import to_device
 from tformer_cli.data.core.uniforms import numbers, sequences, uniforms
 from tformer_cli.data.speech.log_mel import exact, mask_of
 
@@ -73,7 +74,7 @@ class SpeechAugmentation:
         config, samples = self.config, samples.cpu()
         if config.gain_db:
             change = (2 * uniforms(self.seed, epoch, samples, 1, Stream.gain) - 1) * config.gain_db
-            waveforms = waveforms * (10 ** (change.double() / 20)).float().to(waveforms.device)
+            waveforms = waveforms * to_device((10 ** (change.double() / 20)).float(), waveforms.device)
         if config.noise:
             waveforms = self._noisy(waveforms, lengths.cpu(), samples, epoch)
         return waveforms
@@ -87,14 +88,14 @@ class SpeechAugmentation:
             return waveforms
         device, width = waveforms.device, waveforms.shape[1]
         if len(self.noises):
-            noise = self._recorded(which[rows], start[rows], lengths[rows], width).to(device)
+            noise = to_device(self._recorded(which[rows], start[rows], lengths[rows], width), device)
         else:  # uniform: as a sum over hundreds of samples, the spectrum of a frame is that of Gaussian noise
-            keys = sequences(self.seed, epoch, samples[rows], Stream.white).to(device)
+            keys = to_device(sequences(self.seed, epoch, samples[rows], Stream.white), device)
             noise = numbers(keys[:, None], torch.arange(width, device=device)) - 0.5
-        device_rows, valid = rows.to(device), mask_of(lengths[rows].to(device), width)
+        device_rows, valid = to_device(rows, device), mask_of(to_device(lengths[rows], device), width)
         speech = waveforms[device_rows]
         ratio = 10 ** ((config.noise_low_db + (config.noise_high_db - config.noise_low_db) * level[rows]) / 10)
-        power = _energy(speech, valid) / (_energy(noise, valid) * ratio.float().to(device)).clamp(min=1e-30)
+        power = _energy(speech, valid) / (_energy(noise, valid) * to_device(ratio.float(), device)).clamp(min=1e-30)
         return waveforms.index_copy(0, device_rows, speech + noise * power.sqrt().float()[:, None])
 
     def _recorded(self, which: Tensor, start: Tensor, lengths: Tensor, width: int) -> Tensor:
@@ -142,7 +143,7 @@ class SpeechAugmentation:
                 draw(2 * config.frequency_masks, frequency_masks),
             )
             hidden = _spans(drawn, bins, widest, torch.full_like(counts, config.frequency_masks), features.shape[2])
-            features = features.masked_fill(hidden.to(device)[:, None], 0)
+            features = features.masked_fill(to_device(hidden, device)[:, None], 0)
         if config.time_masks or config.adaptive_masks:
             number = torch.full_like(counts, config.time_masks)
             if not config.time_masks:  # Park et al. 2020, section 2
@@ -152,7 +153,7 @@ class SpeechAugmentation:
                 longest = longest.clamp(max=config.time_mask_frames)
             drawn = draw(2 * int(number.max()), time_masks)
             hidden = _spans(drawn, counts, longest, number, features.shape[1])
-            features = features.masked_fill(hidden.to(device)[:, :, None], 0)
+            features = features.masked_fill(to_device(hidden, device)[:, :, None], 0)
         return features
 
 
@@ -201,9 +202,9 @@ def _warp(features: Tensor, counts: Tensor, drawn: Tensor, farthest: int) -> Ten
     after = point + (frames - target) * (last - point) / (last - target).clamp(min=1)
     sources = torch.where(long & (frames <= last), torch.where(frames < target, before, after), frames)
     lower = sources.floor()
-    weight = (sources - lower).float().to(features.device)[:, :, None]
+    weight = to_device((sources - lower).float(), features.device)[:, :, None]
     lower = lower.long()
     upper = torch.where(lower < last, lower + 1, lower)
     rows = torch.arange(len(features), device=features.device)[:, None]
-    first, second = (features[rows, frame.to(features.device)] for frame in (lower, upper))
+    first, second = (features[rows, to_device(frame, features.device)] for frame in (lower, upper))
     return first + (second - first) * weight

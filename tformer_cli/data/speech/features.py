@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from tformer_cli.config.schema import FeatureConfig, Features, Normalise, SpeechAugmentConfig
+from tformer_cli.data.core.device import to_device
 from tformer_cli.data.speech.augment import SpeechAugmentation, shares
 from tformer_cli.data.speech.log_mel import LogMel, exact, mask_of
 from tformer_cli.errors import DataError, RunError, checkpoint_content
@@ -140,7 +141,7 @@ class SpeechFeatures:
     def _plain(self, waveforms: Tensor, lengths: Tensor, augmented: tuple[Tensor, int] | None) -> tuple[Tensor, Tensor]:
         """Return features (B, T, F) before they are normalised, and their numbers of frames."""
         if not self._log_mel:
-            valid = mask_of(lengths.to(waveforms.device), waveforms.shape[1])
+            valid = mask_of(to_device(lengths, waveforms.device), waveforms.shape[1])
             return waveforms.masked_fill(~valid[:, :, None], 0), lengths
         sound = shares(waveforms)
         if augmented:
@@ -176,13 +177,15 @@ class SpeechFeatures:
         if self.config.normalise is Normalise.none:
             return features
         if self.config.normalise is Normalise.utterance:
-            mean, std = _moments(*_sums(features), counts.to(device)[:, None].clamp(min=1))
+            mean, std = _moments(*_sums(features), to_device(counts, device)[:, None].clamp(min=1))
             mean, std = mean.float()[:, None], std.float()[:, None]
         elif self.statistics:
-            mean, std = (torch.tensor(value).to(device) for value in (self.statistics.mean, self.statistics.std))
+            mean, std = (
+                to_device(torch.tensor(value), device) for value in (self.statistics.mean, self.statistics.std)
+            )
         else:
             raise RunError("features.normalise: corpus needs the training data's statistics, which were not computed")
-        valid = mask_of(counts.to(device), features.shape[1])
+        valid = mask_of(to_device(counts, device), features.shape[1])
         return features.sub(mean).div_(std).masked_fill_(~valid[:, :, None], 0)
 
 

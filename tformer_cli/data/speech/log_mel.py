@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tformer_cli.config.schema import FeatureConfig, Window
+from tformer_cli.data.core.device import to_device
 from tformer_cli.errors import ConfigError
 
 __all__ = ["LogMel", "exact", "mask_of"]
@@ -105,7 +106,7 @@ class LogMel:
         with torch.autocast(line.device.type, enabled=False):
             for start in range(0, chunks * step, step):
                 features[start : start + step] = self._features(frames[start : start + step])
-        valid = mask_of(counts.to(line.device), longest)
+        valid = mask_of(to_device(counts, line.device), longest)
         return features[:total].view(rows, stride, bins)[:, :longest].masked_fill(~valid[:, :, None], 0), counts
 
     def _features(self, frames: Tensor) -> Tensor:

@@ -66,9 +66,9 @@ class RecurrentLM(nn.Module):
             groups, places = document_groups(documents.cpu())
             outputs = []
             for tokens_of_group in groups:
-                inputs = x.flatten(0, 1)[tokens_of_group.to(x.device)]
+                inputs = x.flatten(0, 1)[tokens_of_group.to(x.device, non_blocking=True)]
                 outputs.append(self.stack(inputs, self.stack.zero_states(inputs))[0].flatten(0, 1))
-            return self.dropout(torch.cat(outputs)[places.to(x.device)].view_as(x))
+            return self.dropout(torch.cat(outputs)[places.to(x.device, non_blocking=True)].view_as(x))
 
     def start(self, prompt: Tensor, beams: int, max_steps: int) -> LayerStates:
         """Read a prompt except its last token, and return a state to continue it.
