@@ -109,8 +109,10 @@ def jobs_of(experiment: Experiment, scale: Scale, folder: Path, data: Path | Non
     for training in experiment.scaled(scale):
         settings = tuple(item.format(data=data, **paths) for item in training.settings)
         job = Job(training, run_path(folder, training), (*settings, "trainer.threads=1"))
-        distilled = (f"data.path={job.text}",) if training.teacher else ()
-        jobs.append(replace(job, settings=(*distilled, *job.settings)))
+        if training.teacher:  # its text has the size of the teacher's
+            of_job = (setting for setting in job.settings if not setting.startswith("data.size="))
+            job = replace(job, settings=(f"data.path={job.text}", *of_job))
+        jobs.append(job)
     for job in jobs:
         _check_same(job)
         _check_newer(job, [other for other in jobs if other.training.name in needs(job)])

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.properties.families import family_named
+from tformer_cli.cli.main import main
 from tformer_cli.config.compose import compose, flatten, from_yaml, override, to_yaml
+from tformer_cli.config.experiments import experiment, families_for, tasks
 from tformer_cli.config.overrides import keys
+from tformer_cli.config.values import leaves
 from tformer_cli.errors import ConfigError
 
 SMOOTHING = "optim.label_smoothing=0.1"
 CONSISTENT = ["regularise.consistency=1", "model.dropout=0"]
+SAMPLING = ["tokenizer.sampling=0.1"]
+FROZEN = "head.frozen=true"
 NO_MASKS = ["augment.time_masks=0", "augment.frequency_masks=0"]
+MAGNITUDE = """\
+defaults:
+  - schema: image_classification
+  - model: vit_tiny
+  - _self_
+data:
+  path: pictures
+augment:
+  magnitude: 12
+"""
 CASES = [
     ("question answering", [SMOOTHING], "optim.label_smoothing: it has no effect.*: optim.label_smoothing=0"),
     ("text classification", [SMOOTHING, "data.target=number"], "optim.label_smoothing: .* data.target is number"),
@@ -52,6 +69,28 @@ CASES = [
     ("conformer", ["objective.ctc_weight=0", "decode.method=prefix"], "prefix needs CTC"),
     ("conformer", ["objective.ctc_weight=0", "decode.method=greedy"], "greedy needs CTC"),
     ("conformer", ["model.decoder_depth=0", "decode.method=joint"], "joint needs a decoder"),
+    ("gpt", SAMPLING, "tokenizer.sampling: it has no effect, as language_model .*: tokenizer.sampling=0"),
+    ("bert", SAMPLING, "tokenizer.sampling: it has no effect"),
+    ("text classification", SAMPLING, "tokenizer.sampling: it has no effect"),
+    ("captions", [*SAMPLING, "tokenizer.kind=bpe"], "tokenizer.sampling: it has no effect"),
+    ("conformer", [*SAMPLING, "tokenizer.kind=bpe"], "tokenizer.sampling: it has no effect"),
+    ("masked patches", ["augment.mixup=0.5"], "augment.mixup: the patches .*: augment.mixup=0"),
+    ("translation", ["optim.method=adamw", "optim.momentum=0.9"], "momentum: .* with optim.method=adamw: .*=muon"),
+    ("gpt", ["optim.schedule=constant", "optim.final_lr_ratio=0.1"], "ratio: .* optim.schedule=constant: .*=cosine"),
+    ("sagan", ["generator_optim.final_lr_ratio=0.1"], "ratio: .* with generator_optim.schedule=constant"),
+    ("vit", ["augment.magnitude=12"], "augment.magnitude: .* with augment.operations=0: .* change augment.operations"),
+    ("vit", ["augment.hue=0.1"], "augment.hue: .* with data.channels=1: .* data.channels=3"),
+    ("vit", ["augment.area_low=0.5"], "augment.area_low: .* with augment.crop=padded: .* augment.crop=resized"),
+    ("vit", ["model.stem_dim=32"], "model.stem_dim: .* with model.stem=patches: .* model.stem=convolutions"),
+    ("captions", ["model.resnet.dim=32"], "model.resnet.dim: .* with model.stem=patches: .* model.stem=resnet"),
+    ("vit", ["model.relative_distance=8"], "model.relative_distance: .* with model.positions=.*: .*=shaw"),
+    ("captions", ["decoder.relative_distance=8"], "decoder.relative_distance: .* with decoder.positions=.*: .*=shaw"),
+    ("vit", [FROZEN, "model.dropout=0.3"], "model.dropout: .* with head.frozen=true: .*head.frozen=false"),
+    ("recurrent classification", [FROZEN, "model.dropout=0.3"], "model.dropout: .* head.frozen=true"),
+    ("vit", [FROZEN, "optim.layer_decay=0.8"], "optim.layer_decay: .* with head.frozen=true"),
+    ("token tagging", [FROZEN, "regularise.disagreement_output=1"], "disagreement_output: .* with head.frozen=true"),
+    ("speech translation", ["augment.noise_low_db=1"], "noise_low_db: .* augment.noise=0.0: .*change augment.noise"),
+    ("text classification", ["data.size=5"], "data.size: .* with data.source=files"),
 ]
 """Families, settings that have no effect or cannot have the one that they name, and what the error says."""
 
@@ -90,7 +129,65 @@ def test_a_run_that_was_trained_with_them_is_opened(name, settings, message, tmp
         ("conformer", ["objective.ctc_weight=0", "decode.method=attention"]),
         ("conformer", ["objective.ctc_weight=1", "decode.method=joint", "decode.ctc_weight=1"]),
         ("conformer", ["objective.ctc_weight=0", "decode.method=joint", "decode.ctc_weight=0"]),
+        ("translation", ["tokenizer.sampling=0.1", "optim.method=muon", "optim.momentum=0.9"]),
+        ("translation", ["optim.method=adamw", "optim.momentum=0.95"]),
+        ("translation", ["optim.method=adamw", "optim.momentum=0"]),
+        ("vit", ["optim.schedule=constant"]),
+        ("vit", ["optim.schedule=constant", "optim.final_lr_ratio=0.02"]),
+        ("vit", ["augment.operations=0", "augment.magnitude=12"]),
+        ("vit", [FROZEN, "model.dropout=0"]),
+        ("vit", ["data.source=files", "data.path=x", "data.size=5"]),
+        ("captions", ["model.stem=resnet", "model.resnet.dim=32", "model.patch_size=1", "data.image_size=32"]),
+        ("speech translation", ["augment.time_masks=0", "augment.adaptive_masks=0.1", "augment.time_mask_share=0.2"]),
     ],
 )
 def test_settings_that_training_follows_are_accepted(name, settings, tmp_path):
     family_named(name).config(tmp_path, *settings)
+
+
+def test_an_option_of_augmentation_with_blends_is_refused_for_masked_patches(tmp_path):
+    with pytest.raises(ConfigError, match="augment.mixup: the patches .*: augment.mixup=0"):
+        family_named("masked patches").config(tmp_path, "augment=strong")
+
+
+def test_a_recipes_value_may_be_left_without_effect(tmp_path):
+    config = compose("quickstart/vit", ["optim.schedule=constant"])
+    assert config.optim.final_lr_ratio
+    (tmp_path / "printed.yaml").write_text(to_yaml(config), encoding="utf-8")
+    assert compose(str(tmp_path / "printed.yaml")) == config
+
+
+def test_a_value_without_effect_in_a_file_is_named_with_its_line(tmp_path):
+    (tmp_path / "mine.yaml").write_text(MAGNITUDE, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"mine.yaml:8: augment.magnitude: .* augment.operations=0"):
+        compose(str(tmp_path / "mine.yaml"))
+    assert compose(str(tmp_path / "mine.yaml"), ["augment.operations=2"]).augment.magnitude == 12
+    assert compose(str(tmp_path / "mine.yaml"), ["augment.magnitude=9"]).augment.operations == 0
+
+
+def test_a_run_that_was_started_with_them_is_resumed(tmp_path):
+    settings = [*family_named("vit").settings, "augment.magnitude=12", "optim.label_smoothing=0.1"]
+    with pytest.raises(ConfigError, match=r"augment.magnitude"):
+        compose("quickstart/vit", settings)
+    assert compose("quickstart/vit", settings, resumed=True).augment.magnitude == 12
+
+
+def test_fine_tuning_refuses_them_too(tmp_path, capsys):
+    run = str(Path(__file__).parents[1] / "fixtures" / "format-1" / "vit")
+    given = ["finetune", "quickstart/vit", "--from", run, "--dry-run"]
+    assert main([*given, "augment.magnitude=12"]) == 2
+    assert "augment.magnitude: it has no effect with augment.operations=0" in capsys.readouterr().err
+    assert main([*given, "augment.magnitude=12", "augment.operations=1"]) == 0
+
+
+@pytest.mark.parametrize("task", tasks())
+def test_each_condition_of_a_setting_can_be_met(task):
+    for family in families_for(task):
+        settings = leaves(experiment(task, family))
+        for key, leaf in settings.items():
+            for condition in leaf.only:
+                name, _, allowed = condition.partition("=")
+                other = settings.get(name if "." in name else f"{key.rpartition('.')[0]}.{name}")
+                assert other is not None or "." in name, key
+                if other is not None and other.options and allowed:
+                    assert set(allowed.split("|")) < set(other.options), key

@@ -57,5 +57,7 @@ def test_it_is_resumed_and_is_a_start(run, tmp_path):
     assert main(resumed) == 0
     assert (run / "checkpoints" / "step-00000003").is_dir()
     tuned = tmp_path / "tuned"
+    if "data.source=files" in again:  # then `data.size` has no effect, which only the run that exists may have
+        again = [setting for setting in again if not setting.startswith("data.size=")]
     assert main(["finetune", saved["recipe"], *again, "--from", str(run), "--run", str(tuned), "--quiet"]) == 0
     assert (tuned / "checkpoints" / "step-00000002").is_dir()

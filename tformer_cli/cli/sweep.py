@@ -68,7 +68,7 @@ def sweep(
     combinations = expand(overrides)
     for combination in combinations:
         try:
-            compose(recipe, combination)
+            compose(recipe, combination, resumed=resume)
         except ConfigError as error:
             raise ConfigError(f"{' '.join(combination)}: {error.cause}", error.remedy) from error
     if dry_run:

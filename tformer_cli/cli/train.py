@@ -117,9 +117,10 @@ def _train(
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):  # torchrun restarts the ranks after a failure
         resume, run = True, run or last_run(default_name(recipe))
     start = Start.find(initial) if initial is not None else None
-    config = _composed(recipe, overrides, start, quiet=quiet)
-    if resume and run is not None:
-        config = as_resumed(config, run / "config.yaml", overrides)
+    saved = run / "config.yaml" if resume and run is not None else None
+    config = _composed(recipe, overrides, start, resumed=saved is not None and saved.is_file(), quiet=quiet)
+    if saved is not None:
+        config = as_resumed(config, saved, overrides)
     if dry_run:
         result(to_yaml(config))
         check_paths(config)
@@ -135,20 +136,26 @@ def _train(
     _launch(config, run, start, resume=resume, processes=processes, quiet=quiet, fit_vocabulary=fit)
 
 
-def _composed(recipe: str, overrides: list[str], start: Start | None, *, quiet: bool) -> Experiment:
+def _composed(recipe: str, overrides: list[str], start: Start | None, *, resumed: bool, quiet: bool) -> Experiment:
     """Compose the configuration of a run, sized to its data or adapted to the model that it starts from."""
     from tformer_cli.cli.output import note
     from tformer_cli.config.compose import compose
+    from tformer_cli.config.experiments import without_effect
+    from tformer_cli.config.overrides import parse
 
-    config = compose(recipe, overrides, complete=start is None)
+    config = compose(recipe, overrides, complete=start is None, resumed=resumed)
     if start is not None:
-        return start.adapt(config, overrides)
+        adapted = start.adapt(config, overrides)
+        if not resumed:
+            for error in without_effect(adapted, parse(overrides, type(adapted)).values).values():
+                raise error
+        return adapted
     from tformer_cli.tasks.sizing import suggested
 
     data, settings = suggested(config, overrides)
     if settings:
         note(f"chosen for {data}: {' '.join(settings)}; settings of the command line take precedence", quiet=quiet)
-        config = compose(recipe, [*settings, *overrides, "size=given"])  # now complete, like a recipe
+        config = compose(recipe, [*settings, *overrides, "size=given"], resumed=resumed)  # now complete, like a recipe
     return config
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tformer_cli.config import values
-from tformer_cli.config.experiments import check_together, current_name, experiment, require, tasks
+from tformer_cli.config.experiments import check_together, current_name, experiment, require, tasks, without_effect
 from tformer_cli.config.family import family as family_named
 from tformer_cli.config.overrides import Overrides, chosen_family, keys, option, parse, refuse_text, unsuited
 from tformer_cli.config.recipes import RecipeInfo, default_name, family_of, find, fitting, folder, groups, recipes
@@ -37,7 +37,14 @@ __all__ = [
 ]
 
 
-def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True, required: bool = True) -> Experiment:
+def compose(
+    recipe: str,
+    overrides: Sequence[str] = (),
+    *,
+    complete: bool = True,
+    required: bool = True,
+    resumed: bool = False,
+) -> Experiment:
     """Compose the configuration of a recipe and overrides of the command line.
 
     Args:
@@ -45,6 +52,8 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
         overrides: `KEY=VALUE`, or `GROUP=OPTION`; the last one for a key counts.
         complete: whether the configuration is complete, so that its settings must be compatible.
         required: whether settings without a default must be given.
+        resumed: whether a run has been started with it, so that settings that training does not follow are accepted: an
+            earlier version may have accepted them.
 
     Raises:
         ConfigError: if a setting is unknown, malformed, missing, out of range or incompatible with others.
@@ -60,7 +69,9 @@ def compose(recipe: str, overrides: Sequence[str] = (), *, complete: bool = True
     if required:
         require(config)
     if complete:
-        check_together(config)
+        check_together(config, training=not resumed)
+    if complete and not resumed:
+        _check_effect(document, config, _assemble(schema, selected, file_values, Overrides()), requested.values)
     return config
 
 
@@ -284,6 +295,31 @@ def _check(document: Document, tree: Mapping[str, Any], schema: type[Experiment]
         except ConfigError as error:
             raise ConfigError(f"{document.location(key_in_file)}: {error.cause}", error.remedy) from None
     return values.nest(checked)
+
+
+def _check_effect(document: Document, config: Experiment, recipe: Experiment, given: Mapping[str, Any]) -> None:
+    """Refuse settings that have no effect with the others, where the user wrote them.
+
+    A value of the file counts if it has no effect with the other values of the file. A value of the command line counts
+    if it is not the file's.
+
+    Args:
+        document: the file.
+        config: the settings of the file and the command line.
+        recipe: the settings of the file alone.
+        given: values of the command line by dotted key.
+
+    Raises:
+        ConfigError: naming the first such setting; for a value of the file, with its line.
+    """
+    before = values.flatten(recipe)
+    for key, error in without_effect(config, given).items():
+        if values.plain(given[key]) != before[key]:
+            raise error
+    # A file without `defaults` was printed by `--dry-run`, where a value may be left without effect by others.
+    in_file = [key for key in before if "defaults" in document.data and key in document.lines]
+    for key, error in without_effect(recipe, without_effect(config, in_file)).items():
+        raise ConfigError(f"{document.location(key)}: {error.cause}", error.remedy)
 
 
 def _defaults(entries: Any) -> dict[str, str]:

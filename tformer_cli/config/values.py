@@ -67,12 +67,14 @@ SYNONYMS = {
 class Leaf:
     """A setting: its dotted key, its type and its field.
 
-    The type is bool, int, float, str, an Enum, a list of one of these, or a union of one and such a list.
+    The type is bool, int, float, str, an Enum, a list of one of these, or a union of one and such a list. `only` has
+    the conditions of its effect, see `schema.setting`; those of a group of settings apply to each of them.
     """
 
     key: str
     type: Any
     field: Field
+    only: tuple[str, ...] = ()
 
     @property
     def about(self) -> str:
@@ -97,12 +99,12 @@ def leaves(schema: type) -> dict[str, Leaf]:
     """Return all settings of a schema by dotted key, in the order of its fields."""
     settings: dict[str, Leaf] = {}
     for item in fields(schema):
-        hint = _hints(schema)[item.name]
+        hint, only = _hints(schema)[item.name], item.metadata.get("only", ())
         if is_dataclass(hint):
             for key, leaf in leaves(hint).items():
-                settings[f"{item.name}.{key}"] = Leaf(f"{item.name}.{key}", leaf.type, leaf.field)
+                settings[f"{item.name}.{key}"] = Leaf(f"{item.name}.{key}", leaf.type, leaf.field, leaf.only or only)
         else:
-            settings[item.name] = Leaf(item.name, hint, item)
+            settings[item.name] = Leaf(item.name, hint, item, only)
     return settings
 
 
@@ -364,7 +366,9 @@ def differences(before: Experiment, after: Experiment) -> list[str]:
 
 
 def _show_setting(flat: Mapping[str, Any], key: str) -> str:
-    if key not in flat:
-        return "(not there)"
-    value = flat[key]
+    return written(flat[key]) if key in flat else "(not there)"
+
+
+def written(value: Any) -> str:
+    """Return a plain value as it is written in a setting."""
     return '""' if value == "" else str(value).lower() if isinstance(value, bool) else str(value)

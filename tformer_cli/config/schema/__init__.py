@@ -6,7 +6,9 @@ A recipe composes option groups of `conf/` into one `Experiment`. Each task has 
 the metadata of its field. Invalid combinations of settings are refused by the method `check` of the dataclass that
 contains them. Its method `check_training` refuses settings that training would not follow, such as a setting that has
 no effect with the others. `tformer_cli.config.compose` calls each of these methods, but for the settings of a trained
-run only `check`: a run can be used although an earlier version accepted such a setting.
+run only `check`: a run can be used although an earlier version accepted such a setting. If a setting has an effect only
+with some values of another one, its metadata say so (`only` in `setting`). Such a setting is refused where the user
+gives it; a recipe's value may be left without effect by other settings of the command line.
 """
 
 # pyright: reportIncompatibleVariableOverride=false
@@ -15,7 +17,7 @@ run only `check`: a run can be used although an earlier version accepted such a 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tformer_cli.config.schema.data import (
     ONE_LABEL,
@@ -189,10 +191,23 @@ class Experiment:
 class TextExperiment(Experiment):
     """The settings of a recipe on text."""
 
+    samples_segmentations: ClassVar[bool] = False
+    """Whether training samples the segmentations of texts, as `tokenizer.sampling` says."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     if TYPE_CHECKING:  # defined by the subclass of each task
         model: TextModelConfig = field(init=False)
+
+    def check_training(self) -> None:
+        """Refuse subword regularisation where segmentations are not sampled.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        super().check_training()
+        if self.tokenizer.sampling and not self.samples_segmentations:
+            cause = f"tokenizer.sampling: it has no effect, as {self.task} does not sample segmentations"
+            raise ConfigError(cause, "tokenizer.sampling=0")
 
 
 @dataclass

@@ -41,12 +41,9 @@ class DataConfig:
     cache: str = setting("", "folder for tokenised text, decoded images and audio; empty: the user's cache folder")
     workers: int = setting(0, "processes that prepare batches; 0: the training process itself", low=0, high=256)
     size: int = setting(
-        0,
-        "number of training examples: of built-in data (0: the default size), or drawn from images for classification, "
-        "generation and masked patches (0: all)",
-        low=0,
-        high=100_000_000,
-    )
+        0, "number of training examples of built-in data; 0: the default size", low=0, high=100_000_000,
+        only="source=builtin",
+    )  # fmt: skip
     missing: list[str] = setting(
         MISSING, "tables: texts that mean a missing value, in addition to empty cells, null and NaN", before=[]
     )

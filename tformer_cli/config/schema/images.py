@@ -99,6 +99,9 @@ class LabelledImageDataConfig(ImageDataConfig, StratifiedDataConfig):
 
     builtin = "digits"
 
+    size: int = setting(
+        0, "number of training images: of built-in data, or drawn from all; 0: all", low=0, high=100_000_000
+    )
     label: str = setting("label", "tables: column of the label")
     balance: float = setting(0.0, BALANCE, low=0, high=1)
     classes: ClassNames = setting(
@@ -157,23 +160,42 @@ class AugmentConfig:
     crop: Crop = setting(
         Crop.none, "none: the centre, as in evaluation; padded: shifted by up to `padding`; resized: a random part"
     )
-    padding: int = setting(4, "crop=padded: maximum shift, in pixels at data.image_size", low=0)
-    area_low: float = setting(0.08, "crop=resized: minimum share of the area", low=0.001, high=1)
-    aspect: float = setting(4 / 3, "crop=resized: maximum ratio of the longer to the shorter side", low=1)
+    padding: int = setting(4, "crop=padded: maximum shift, in pixels at data.image_size", low=0, only="crop=padded")
+    area_low: float = setting(0.08, "crop=resized: minimum share of the area", low=0.001, high=1, only="crop=resized")
+    aspect: float = setting(
+        4 / 3, "crop=resized: maximum ratio of the longer to the shorter side", low=1, only="crop=resized"
+    )
     flip: float = setting(0.0, "probability of mirroring left to right", low=0, high=1)
     rotation: float = setting(0.0, "maximum rotation to either side, in degrees", low=0, high=180)
     scale: float = setting(0.0, "maximum change of size; 0.1: a factor from 1 / 1.1 to 1.1", low=0, high=4)
     brightness: float = setting(0.0, "maximum change of brightness; 0.4: a factor from 0.6 to 1.4", low=0)
     contrast: float = setting(0.0, "as brightness", low=0)
-    saturation: float = setting(0.0, "as brightness", low=0)
-    hue: float = setting(0.0, "maximum change of hue, as a share of the colour circle", low=0, high=0.5)
+    saturation: float = setting(0.0, "as brightness", low=0, only="data.channels=3")
+    hue: float = setting(
+        0.0, "maximum change of hue, as a share of the colour circle", low=0, high=0.5, only="data.channels=3"
+    )
     operations: int = setting(0, "RandAugment: operations per image (N); 0: none", low=0, high=14)
-    magnitude: float = setting(9.0, "RandAugment: magnitude of the operations (M), up to 30", low=0, high=30)
+    magnitude: float = setting(
+        9.0, "RandAugment: magnitude of the operations (M), up to 30", low=0, high=30, only="operations"
+    )
     erase: float = setting(0.0, "random erasing: probability of erasing a rectangle", low=0, high=1)
     mixup: float = setting(0.0, "mixup: alpha of the Beta(alpha, alpha) that blends two images; 0: off", low=0)
     cutmix: float = setting(
         0.0, "CutMix: alpha for the share covered by a part of another image; 0: off; with mixup: one of the two", low=0
     )
+
+    def refuse_blends(self, reason: str) -> None:
+        """Refuse blended images.
+
+        Args:
+            reason: the reason why the task has none.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        for key in ("mixup", "cutmix"):
+            if getattr(self, key):
+                raise ConfigError(f"augment.{key}: {reason}", f"augment.{key}=0")
 
 
 @dataclass

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from tformer_cli.config.family import AttentionShape, Limits
-from tformer_cli.config.schema.settings import Names, setting
+from tformer_cli.config.schema.settings import TRAINED_ENCODER, Names, setting
 from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tformer_cli.config.schema.text import TokenizerConfig
     from tformer_cli.config.schema.training import DecodeConfig
 
 Norm = Names("Norm", "pre post")
@@ -95,9 +94,13 @@ class TransformerConfig(ModelConfig):
         "(in evaluation, and in training with dropout=0)",
     )
     combine: Combine = setting(Combine.add, "absolute positions are added to the token embedding, or concatenated")
-    dropout: float = setting(0.1, "dropout of embeddings and of each sub-layer's output", low=0, high=0.99)
-    attention_dropout: float = setting(0.0, "dropout of attention weights", low=0, high=0.99)
-    ffn_dropout: float = setting(0.0, "dropout of the inner activations of feed-forward layers", low=0, high=0.99)
+    dropout: float = setting(
+        0.1, "dropout of embeddings and of each sub-layer's output", low=0, high=0.99, only=TRAINED_ENCODER
+    )
+    attention_dropout: float = setting(0.0, "dropout of attention weights", low=0, high=0.99, only=TRAINED_ENCODER)
+    ffn_dropout: float = setting(
+        0.0, "dropout of the inner activations of feed-forward layers", low=0, high=0.99, only=TRAINED_ENCODER
+    )
     norm_eps: float = setting(1e-5, "added to the variance in layer normalisations", low=0)
     bias: bool = setting(True, "use a bias in linear layers and layer normalisations")
     stochastic_depth: float = setting(
@@ -105,9 +108,12 @@ class TransformerConfig(ModelConfig):
         "training: share of examples for which the last block is skipped; it grows linearly from 0 at the first block",
         low=0,
         high=0.99,
+        only=TRAINED_ENCODER,
     )
     layer_scale: float = setting(0.0, "initial value of learned factors of each sub-layer's output; 0: none", low=0)
-    relative_distance: int = setting(32, "shaw: maximum distance; t5: number of buckets", low=2)
+    relative_distance: int = setting(
+        32, "shaw: maximum distance; t5: number of buckets", low=2, only="positions=shaw|t5"
+    )
     scale_attention: bool = setting(
         True, "divide the scores of attention by the root of the head width; false shows how they saturate the softmax"
     )
@@ -182,7 +188,7 @@ class TransformerDecoderConfig(TextModelConfig):
     depth: int = setting(6, "number of blocks", low=1, high=1000)
     tie_embeddings: bool = setting(True, "share the weights of the token embedding and the output layer")
 
-    def check_outputs(self, decode: DecodeConfig, tokenizer: TokenizerConfig) -> None:
+    def check_outputs(self, decode: DecodeConfig) -> None:
         """Refuse a maximum output length above that of the decoder, and settings without effect on texts for files.
 
         Raises:
@@ -191,8 +197,6 @@ class TransformerDecoderConfig(TextModelConfig):
         if decode.max_length > self.max_length:
             cause = f"decode.max_length: {decode.max_length} is more than decoder.max_length {self.max_length}"
             raise ConfigError(cause, f"decode.max_length={self.max_length}")
-        if tokenizer.sampling:
-            raise ConfigError("tokenizer.sampling: this task does not sample segmentations", "tokenizer.sampling=0")
         names = ("max_length_a", "max_length_b", "batch", "workers", "precision", "shortlist", "alignments")
         decode.check_idle(names, "texts for files")
 

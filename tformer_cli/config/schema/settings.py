@@ -11,6 +11,10 @@ from tformer_cli.errors import ConfigError
 REQUIRED = "???"  # OmegaConf's mark of a value that must be given
 
 
+TRAINED_ENCODER = "head.frozen=false"
+"""Condition of settings that a frozen encoder does not follow: it has no dropout and no gradient."""
+
+
 def setting(
     default: Any,
     about: str,
@@ -20,6 +24,7 @@ def setting(
     before: Any = None,
     formerly: tuple[str, ...] = (),
     is_path: bool = False,
+    only: str | tuple[str, ...] = (),
 ) -> Any:
     """Return a dataclass field with a description and inclusive bounds.
 
@@ -31,8 +36,12 @@ def setting(
         before: value in runs of versions without the setting; None: the default.
         formerly: former names of the setting, which recipes, runs and the command line may still use.
         is_path: whether it is the path of a file or folder, relative to the folder in which training was started.
+        only: conditions, one of which must be true for the setting to have an effect; none: it always has one. A
+            condition is `NAME=VALUE|VALUE`, or `NAME` for a value that is not 0, false or empty. NAME is another
+            setting of the same group, or a dotted key; it is true of a task without this key.
     """
     metadata = {"about": about, "low": low, "high": high, "before": before, "formerly": formerly, "is_path": is_path}
+    metadata["only"] = (only,) if isinstance(only, str) else only
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -113,12 +113,16 @@ class FeatureConfig:
 
     kind: Features = setting(Features.log_mel, "log_mel: computed from audio; stored: read from the data's files")
     bins: int = setting(80, "number of mel filters; stored: features per frame", low=1, high=512)
-    window_ms: float = setting(25.0, "length of a frame, in milliseconds", low=1, high=1000)
+    window_ms: float = setting(25.0, "length of a frame, in milliseconds", low=1, high=1000, only="kind=log_mel")
     hop_ms: float = setting(10.0, "distance between the starts of frames, in milliseconds", low=1, high=1000)
-    window: Window = setting(Window.povey, "window function; povey: that of Kaldi")
-    low_hz: float = setting(20.0, "lowest frequency of the mel filters, in Hz", low=0)
-    high_hz: float = setting(0.0, "highest frequency of the mel filters, in Hz; 0: half of data.sample_rate", low=0)
-    preemphasis: float = setting(0.97, "pre-emphasis: factor of the previous sample that is subtracted", low=0, high=1)
+    window: Window = setting(Window.povey, "window function; povey: that of Kaldi", only="kind=log_mel")
+    low_hz: float = setting(20.0, "lowest frequency of the mel filters, in Hz", low=0, only="kind=log_mel")
+    high_hz: float = setting(
+        0.0, "highest frequency of the mel filters, in Hz; 0: half of data.sample_rate", low=0, only="kind=log_mel"
+    )
+    preemphasis: float = setting(
+        0.97, "pre-emphasis: factor of the previous sample that is subtracted", low=0, high=1, only="kind=log_mel"
+    )
     margin: int = setting(
         0, "frames of zeros (the mean) added at both ends, for transcripts that are long for their recordings", low=0,
         high=1000,
@@ -153,29 +157,39 @@ class FeatureConfig:
             raise ConfigError(cause, "features.low_hz=20")
 
 
+TIME_MASKS = ("time_masks", "adaptive_masks")
+"""Settings one of which is the number of time masks."""
+
+
 @dataclass
 class SpeechAugmentConfig:
     """Random augmentation of training recordings, drawn anew in each epoch."""
 
     time_masks: int = setting(0, "SpecAugment: number of time masks", low=0)
-    time_mask_frames: int = setting(40, "SpecAugment: maximum length of a time mask (T), in frames; 0: no limit", low=0)
-    time_mask_share: float = setting(0.1, "SpecAugment: maximum as a share of the utterance (p)", low=0, high=1)
+    time_mask_frames: int = setting(
+        40, "SpecAugment: maximum length of a time mask (T), in frames; 0: no limit", low=0, only=TIME_MASKS
+    )
+    time_mask_share: float = setting(
+        0.1, "SpecAugment: maximum as a share of the utterance (p)", low=0, high=1, only=TIME_MASKS
+    )
     adaptive_masks: float = setting(
         0.0, "SpecAugment: number of time masks as a share of the frames, at most 20 (Park et al. 2020)",
         low=0, high=1,
     )  # fmt: skip
     frequency_masks: int = setting(0, "SpecAugment: number of frequency masks", low=0)
-    frequency_mask_bins: int = setting(27, "SpecAugment: maximum width of a frequency mask (F), in bins", low=1)
+    frequency_mask_bins: int = setting(
+        27, "SpecAugment: maximum width of a frequency mask (F), in bins", low=1, only="frequency_masks"
+    )
     time_warp: int = setting(0, "SpecAugment: maximum time warp (W), in frames", low=0)
     speeds: list[float] = setting([1.0], "speed perturbation: factors, one of which is drawn for each utterance")
     gain_db: float = setting(0.0, "maximum change of loudness, in decibels", low=0, high=60)
     noise: float = setting(0.0, "share of utterances with white noise, or with recordings of noise_path", low=0, high=1)
-    noise_low_db: float = setting(5.0, "minimum signal-to-noise ratio, in decibels")
-    noise_high_db: float = setting(30.0, "maximum signal-to-noise ratio, in decibels")
+    noise_low_db: float = setting(5.0, "minimum signal-to-noise ratio, in decibels", only="noise")
+    noise_high_db: float = setting(30.0, "maximum signal-to-noise ratio, in decibels", only="noise")
     noise_path: str = setting("", "folder of recordings of noise; empty: white noise")
     shift_ms: float = setting(0.0, "maximum silence added before and after an utterance, in milliseconds", low=0)
     join: float = setting(0.0, "share of utterances to which others are concatenated", low=0, high=1)
-    join_most: int = setting(2, "maximum number of utterances concatenated to one example", low=2)
+    join_most: int = setting(2, "maximum number of utterances concatenated to one example", low=2, only="join")
 
     def check(self) -> None:
         """Refuse empty ranges, and settings that contradict each other.

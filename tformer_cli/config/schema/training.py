@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tformer_cli.config.schema.settings import Names, setting
+from tformer_cli.config.schema.settings import TRAINED_ENCODER, Names, setting
 from tformer_cli.errors import ConfigError
 
 Method = Names("Method", "adamw muon")
@@ -22,15 +22,17 @@ class OptimConfig:
     warmup_steps: int = setting(1000, "steps of linear warm-up", low=0)
     decay_steps: int = setting(0, "warmup_stable_decay: steps of the final decay; 0: a fifth of the run", low=0)
     final_lr_ratio: float = setting(
-        0.0, "learning rate of the last step divided by the peak (cosine, linear, decay)", low=0, high=1
-    )
+        0.0, "learning rate of the last step divided by the peak (cosine, linear, decay)", low=0, high=1,
+        only="schedule=cosine|linear|warmup_stable_decay",
+    )  # fmt: skip
     beta1: float = setting(0.9, "decay of the first moment", low=0, high=0.9999)
     beta2: float = setting(0.98, "decay of the second moment", low=0, high=0.99999)
     eps: float = setting(1e-9, "added to the square root of the second moment", low=0)
-    momentum: float = setting(0.95, "muon: decay of the momentum", low=0, high=0.9999)
+    momentum: float = setting(0.95, "muon: decay of the momentum", low=0, high=0.9999, only="method=muon")
     layer_decay: float = setting(
-        1.0, "learning rate of each block divided by that of the block above it (ULMFiT, ELECTRA)", low=0.01, high=1
-    )
+        1.0, "learning rate of each block divided by that of the block above it (ULMFiT, ELECTRA)", low=0.01, high=1,
+        only=TRAINED_ENCODER,
+    )  # fmt: skip
     weight_decay: float = setting(0.0, "decoupled weight decay; not for biases, normalisations and embeddings", low=0)
     clip_norm: float = setting(1.0, "maximum global norm of the gradient; 0: no clipping", low=0)
     label_smoothing: float = setting(
@@ -46,14 +48,17 @@ class RegulariseConfig:
     """Regularisers of attention and outputs, which are described in docs/regularisers.md."""
 
     disagreement_subspace: float = setting(
-        0.0, "weight of the disagreement of heads in their values (Li et al. 2018); 0: off", low=0
-    )
+        0.0, "weight of the disagreement of heads in their values (Li et al. 2018); 0: off", low=0,
+        only=TRAINED_ENCODER,
+    )  # fmt: skip
     disagreement_position: float = setting(
-        0.0, "weight of the disagreement of heads in their attention weights (Li et al. 2018); 0: off", low=0
-    )
+        0.0, "weight of the disagreement of heads in their attention weights (Li et al. 2018); 0: off", low=0,
+        only=TRAINED_ENCODER,
+    )  # fmt: skip
     disagreement_output: float = setting(
-        0.0, "weight of the disagreement of heads in their outputs (Li et al. 2018); 0: off", low=0
-    )
+        0.0, "weight of the disagreement of heads in their outputs (Li et al. 2018); 0: off", low=0,
+        only=TRAINED_ENCODER,
+    )  # fmt: skip
     attention: AttentionKind = setting(
         AttentionKind.all,
         "attention whose heads disagree: self-attention of encoder or decoder, cross-attention, or all",

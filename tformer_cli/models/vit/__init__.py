@@ -30,8 +30,8 @@ class ViTConfig(TransformerConfig):
         Stem.patches,
         "how patches are embedded: a linear layer, stacked convolutions (Xiao et al. 2021), or a ResNet",
     )
-    stem_dim: int = setting(48, "stem=convolutions: channels of the first convolution", low=1)
-    resnet: ResNetConfig = field(default_factory=ResNetConfig)
+    stem_dim: int = setting(48, "stem=convolutions: channels of the first convolution", low=1, only="stem=convolutions")
+    resnet: ResNetConfig = field(default_factory=ResNetConfig, metadata={"only": ("model.stem=resnet",)})
 
     @property
     def patch_pixels(self) -> int:

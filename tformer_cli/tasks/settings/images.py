@@ -70,10 +70,8 @@ class CaptioningExperiment(TextExperiment):
         """
         super().check()
         self.data.check_multiple(self.model.limits().multiple)
-        self.decoder.check_outputs(self.decode, self.tokenizer)
-        for key in ("mixup", "cutmix"):
-            if getattr(self.augment, key):
-                raise ConfigError(f"augment.{key}: a blend of two images has no caption", f"augment.{key}=0")
+        self.decoder.check_outputs(self.decode)
+        self.augment.refuse_blends("a blend of two images has no caption")
 
 
 @dataclass
@@ -98,12 +96,13 @@ class MaskedPatchesExperiment(ImageExperiment):
             raise ConfigError(cause, "model.stem=patches")
 
     def check_training(self) -> None:
-        """Refuse shares of replaced patches that are more than 1 together.
+        """Refuse blended images, and shares of replaced patches that are more than 1 together.
 
         Raises:
             ConfigError: naming the setting and a valid value.
         """
         super().check_training()
+        self.augment.refuse_blends("the patches that are predicted are those of one image")
         check_replaced("patches", self.patches.mask, self.patches.random)
 
 
@@ -126,9 +125,7 @@ class ImageGenerationExperiment(ImageExperiment):
             ConfigError: naming the setting and a valid value.
         """
         super().check()
-        for key in ("mixup", "cutmix"):
-            if getattr(self.augment, key):
-                raise ConfigError(f"augment.{key}: the generator would learn to blend images", f"augment.{key}=0")
+        self.augment.refuse_blends("the generator would learn to blend images")
         self.model.check_map(self.data.height_width)
 
     def unsmoothed(self) -> str:

@@ -150,7 +150,7 @@ class SpeechTranslationExperiment(TextExperiment):
         """
         super().check()
         self.features.check_recordings(self.data.sample_rate, self.augment)
-        self.decoder.check_outputs(self.decode, self.tokenizer)
+        self.decoder.check_outputs(self.decode)
         if self.augment.join:
             raise ConfigError("augment.join: recordings with translations are not joined", "augment.join=0")
         if self.model.decoder_depth:

@@ -45,6 +45,7 @@ SEARCH_ONLY = (
 class TranslationExperiment(TextExperiment):
     """The settings of translation."""
 
+    samples_segmentations = True
     task: str = setting("translation", "name of the task")
     size: Size = setting(
         Size.given, "auto: choose model, vocabulary, batches and steps by the number of training pairs, unless given"
