@@ -182,6 +182,23 @@ def test_runs_show_the_step_of_the_newest_checkpoint(tmp_path):
     assert summarise(run).step == 70
 
 
+def test_runs_show_the_scores_of_an_unfinished_run(tmp_path, capsys):
+    run = make_run(tmp_path / "r", "x")
+    for step, best in ((60, 21.5), (70, 25.25)):
+        state = {"step": step, "seconds": 90.0, "metric": "bleu", "best": best, "best_step": 60, "score": 20.0}
+        (run / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
+        (run / "checkpoints" / f"step-{step:08d}" / "state.json").write_text(json.dumps(state))
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "test.json").write_text('{"checkpoint": "step-00000060", "scores": {"bleu": 24.0}}')
+    (run / "checkpoints" / "best").write_text("step-00000060")
+    assert main(["runs", str(tmp_path)]) == 0
+    row = capsys.readouterr().out.splitlines()[1].split()
+    assert row[1:] == ["x", "70", "bleu", "25.25", "24.00", "1.50", "unfinished"]
+    (run / "checkpoints" / "step-00000070" / "state.json").write_text('{"step')
+    summary = summarise(run)
+    assert (summary.best, summary.step, summary.finished) == (None, 70, False)
+
+
 def test_a_damaged_run_is_still_listed(tmp_path):
     run = make_run(tmp_path / "r", "x")
     (run / "config.yaml").write_bytes(b"\xff")

@@ -16,7 +16,7 @@ def runs(
     folder: Annotated[Path, typer.Argument(help="Folder to search for runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each run.")] = False,
 ) -> None:
-    """List the runs below a folder, with their recipe, steps, best validation result, and test result if any."""
+    """List the runs below a folder, with their recipe, steps, best validation result so far, and test result if any."""
     from tformer_cli.cli.output import note, result, table
     from tformer_cli.cli.summary import find_runs, summarise
 

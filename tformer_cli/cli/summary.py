@@ -38,7 +38,7 @@ class Summary:
 
 
 def summarise(run: Path) -> Summary:
-    """Summarise a run from `config.yaml`, `result.json` and the end of `metrics.jsonl`.
+    """Summarise a run from `config.yaml`, `result.json` or the newest checkpoint, and the end of `metrics.jsonl`.
 
     Damaged files are treated as missing.
     """
@@ -48,14 +48,28 @@ def summarise(run: Path) -> Summary:
     with contextlib.suppress(ConfigError):
         summary.recipe = str(read_yaml(run / "config.yaml").data.get("recipe", ""))
     outcome = _json(_read(run / "result.json"))
-    if outcome:
-        summary.finished = True
-        summary.metric, summary.best = outcome.get("metric"), _number(outcome.get("best"))
-        summary.step, summary.minutes = outcome.get("step"), _number(outcome.get("minutes"))
-        summary.test = _test_score(run, summary.metric)
-    steps = [last_step(run), last_checkpoint(run), summary.step]
+    newest, summary.finished = last_checkpoint(run), bool(outcome)
+    if newest is not None and not outcome:
+        outcome = _outcome_so_far(run, newest)
+    summary.metric, summary.best = outcome.get("metric"), _number(outcome.get("best"))
+    summary.step, summary.minutes = outcome.get("step"), _number(outcome.get("minutes"))
+    summary.test = _test_score(run, summary.metric)
+    steps = [last_step(run), newest, summary.step]
     summary.step = max((step for step in steps if isinstance(step, int)), default=None)
     return summary
+
+
+def _outcome_so_far(run: Path, step: int) -> dict[str, Any]:
+    """Return what `result.json` would hold if the run had ended at a checkpoint."""
+    state = _json(_read(run / "checkpoints" / f"step-{step:08d}" / "state.json"))
+    seconds = _number(state.get("seconds"))
+    minutes = None if seconds is None else round(seconds / 60, 2)
+    return {
+        "metric": state.get("metric"),
+        "best": state.get("best"),
+        "step": state.get("best_step"),
+        "minutes": minutes,
+    }
 
 
 def _test_score(run: Path, metric: Any) -> float | None:
