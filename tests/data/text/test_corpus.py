@@ -82,6 +82,15 @@ def test_no_share_and_no_split_is_an_error(tmp_path):
         read_corpus(config(tmp_path, validation_share=0.0), "validation")
 
 
+def test_no_test_split_is_an_error_that_names_the_files_there(tmp_path):
+    (tmp_path / "train.txt").write_text("some text\n", encoding="utf-8")
+    (tmp_path / "held-out.txt").write_text("some text\n", encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"no test split was found: name it: data\.test=.*; there: held-out.*, train\.txt"
+    ):
+        read_corpus(config(tmp_path), "test")
+
+
 def test_no_training_split_is_an_error(tmp_path):
     (tmp_path / "val.txt").write_text("one\n")
     with pytest.raises(DataError, match="no training split was found: name it"):

@@ -172,6 +172,18 @@ def test_of_two_tests_neither_is_taken(tmp_path: Path) -> None:
     assert find_splits(config(tmp_path))["test"] == "test"
 
 
+def test_files_of_other_languages_are_named(tmp_path: Path) -> None:
+    write_pair(tmp_path, "train")
+    languages = "data.source_language=... data.target_language=... name other languages; or score --split validation"
+    for name in ("test.fr", "test.cs", "notes.md", ".DS_Store"):
+        (tmp_path / name).write_text("une ligne\n")
+    remedy = f"expected test.en and test.de, or a table of both; there: test.cs, test.fr; {languages}"
+    assert fault(config(tmp_path), "test") == f"{tmp_path}: no test split was found: {remedy}"
+    for stem in ("train.en", "train.de", "test.fr", "test.cs"):
+        (tmp_path / stem).unlink()
+    assert "there: notes.md; data.source" in fault(config(tmp_path), "test")
+
+
 def test_finding_reads_nothing(tmp_path: Path) -> None:
     write_pair(tmp_path, "train")
     (tmp_path / "test.en").write_bytes(b"\xff\n")

@@ -89,6 +89,11 @@ def reason(error: Exception) -> str:
     return "cut off" if "truncated" in text.lower() else f"damaged: {text[:120]}"
 
 
+def visible_names(folder: Path) -> list[str]:
+    """Return the sorted names in a folder, without hidden ones."""
+    return sorted(path.name for path in folder.iterdir() if not is_hidden(path.name))
+
+
 def listed(names: Sequence[str], max_names: int = 5) -> str:
     """Return a human-readable list of the first names."""
     return ", ".join([*map(shown, names[:max_names]), *(["..."] if len(names) > max_names else [])])

@@ -15,7 +15,7 @@ from tformer_cli.config.paths import check_builtin
 from tformer_cli.data.core import files
 from tformer_cli.data.core.division import Labels, draw_rows
 from tformer_cli.data.core.hub import hub_splits, refuse_saved
-from tformer_cli.data.core.media import is_hidden
+from tformer_cli.data.core.media import is_hidden, listed, visible_names
 from tformer_cli.data.core.names import NAMES, VALIDATION_NAMES, one_with_ending
 from tformer_cli.errors import DataError
 
@@ -99,9 +99,10 @@ def read_split(
         find("test")  # reports a mistyped name before training, not in `evaluate` after it
     location = find(split)
     if location is None and split == "test":
-        raise DataError(
-            f"{config.path}: no test split was found", "name it: data.test=..., or score --split validation"
-        )
+        folder = Path(config.path).expanduser()
+        there = f"; there: {_names_in(folder)}" if config.source.name == "files" and folder.is_dir() else ""
+        remedy = f"name it: data.test=..., or score --split validation{there}"
+        raise DataError(f"{config.path}: no test split was found", remedy)
     if location is not None and (split == "test" or find("validation") is not None):
         return {split: read(location)}
     location = find("train")
@@ -186,9 +187,13 @@ def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> l
     if files:
         return files
     refuse_saved(folder)
-    names = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
     expected = layout.expected.replace("NAME", named)
-    raise DataError(f"no split {named!r} in {folder}", f"expected {expected}; there: {names}")
+    raise DataError(f"no split {named!r} in {folder}", f"expected {expected}; there: {_names_in(folder)}")
+
+
+def _names_in(folder: Path) -> str:
+    """Return the names in a folder, for an error."""
+    return listed(visible_names(folder), max_names=12) or "nothing"
 
 
 def _named_files(folder: Path, split: str, named: str, layout: Layout) -> list[Path]:

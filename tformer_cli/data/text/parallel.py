@@ -16,6 +16,7 @@ from tformer_cli.config.schema.data import BUILTIN_LANGUAGES
 from tformer_cli.data.core import files
 from tformer_cli.data.core.cells import Gate
 from tformer_cli.data.core.hub import hub_origin, hub_rows, hub_splits, refuse_saved
+from tformer_cli.data.core.media import visible_names
 from tformer_cli.data.core.names import NAMES, VALIDATION_NAMES, with_ending
 from tformer_cli.data.core.store import gather, text_digest
 from tformer_cli.errors import ConfigError, DataError
@@ -132,13 +133,18 @@ def _find(config: ParallelDataConfig, role: str) -> str | None:
 
 
 def no_split(config: ParallelDataConfig, role: str) -> DataError:
-    """Return the error for a split that is not configured and does not exist; it names those that do."""
+    """Return the error for a split that is not configured and does not exist; it names the splits or files there."""
     existing = {"files": _stems, "hub": hub_splits}[config.source.name](config)
     instead = "; or score --split validation" if role == "test" else ""
-    return DataError(
-        f"{config.path or '.'}: no {role} split was found",
-        f"name it: data.{role}=..., there: {_list(existing)}{instead}",
-    )
+    cause, folder = f"{config.path or '.'}: no {role} split was found", Path(config.path).expanduser()
+    if config.source.name == "files" and config.path and folder.is_dir():
+        names = visible_names(folder)
+        unread = [name for name in names if name.partition(".")[0].lower() in NAMES[role]]  # of other languages
+        if unread or not existing:
+            expected = f"{role}.{config.source_language} and {role}.{config.target_language}, or a table of both"
+            languages = "data.source_language=... data.target_language=... name other languages"
+            return DataError(cause, f"expected {expected}; there: {_list(unread or names)}; {languages}{instead}")
+    return DataError(cause, f"name it: data.{role}=..., there: {_list(existing)}{instead}")
 
 
 def _list(names: Sequence[str], max_names: int = 12) -> str:
@@ -213,7 +219,7 @@ def _locate(config: ParallelDataConfig, name: str) -> list[Path]:
         if endings:
             raise DataError(f"{stem}.{absent[0]}: no such file", f"languages there: {_list(endings)}")
     refuse_saved(folder)
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    names = visible_names(folder) if folder.is_dir() else []
     expected = f"{name}.{languages[0]} and {name}.{languages[1]}, or a .tsv, .csv, .jsonl, .parquet or .arrow file"
     raise DataError(f"no split {name!r} in {folder}", f"expected {expected}; there: {_list(names)}")
 
