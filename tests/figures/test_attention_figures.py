@@ -135,6 +135,7 @@ def test_names_and_marks_of_patches_and_frames():
     marks = {name: number for number, name in enumerate(marks_of(frames)) if name}
     assert marks == {"0 s": 0, **{f"{tenth / 10:g}": round(tenth * 2.5) for tenth in range(2, 21, 2)}}
     assert number_of(["The", "the"], "the") == 1 and number_of(["The"], "the") == 0 and number_of(["a"], "b") is None
+    assert number_of(["e\u0301te\u0301"], "\u00c9t\u00e9") == 0  # another Unicode form
 
 
 def test_the_viewer_has_the_weights_as_bytes():

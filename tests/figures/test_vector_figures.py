@@ -41,6 +41,10 @@ def subject_of(name: str, folder, texts=(), **options) -> Subject:
         ("s", ["<s>", "▁It", "'", "s", "</s>"], [[3]]),
         ("a.b", ["▁a", ".", "b", "▁a", "x", "b"], [[0, 1, 2]]),
         ("the", ["▁", "t", "h", "e", "▁", "t", "h", "e", "n"], [[1, 2, 3]]),
+        ("\u00e9t\u00e9", ["▁un", "▁e", "\u0301t", "e\u0301", "▁ici"], [[1, 2, 3]]),  # é as one and as two characters
+        ("e\u0301te\u0301", ["▁un", "▁\u00e9", "t\u00e9"], [[1, 2]]),
+        ("fish", ["▁the", "▁\ufb01", "sh", "▁\ufb01"], [[1, 2]]),  # a ligature
+        ("が", ["▁", "か", "\u3099", "か"], [[1, 2]]),
     ],
 )
 def test_a_word_is_at_the_pieces_that_spell_it(word, names, positions):
@@ -57,6 +61,8 @@ def test_contexts_have_some_characters_on_both_sides():
     assert context == "…three four five spring six seven eight…"
     ((_, japanese),) = places(pattern_of("春"), ["▁", *"一二三四五六七八九十一二三四五六七八九十春一二三"])
     assert japanese == "…五六七八九十一二三四五六七八九十春一二三"
+    ((_, decomposed),) = places(pattern_of("\u00e9t\u00e9"), ["▁un", "▁e", "\u0301t", "e\u0301", "▁ici"])
+    assert decomposed == "un e\u0301te\u0301 ici"
     ((_, short),) = places(pattern_of("spring"), ["<s>", "▁spring", "▁is", "</s>"])
     assert short == "spring is"
 

@@ -6,6 +6,7 @@ Shapes: L layers, Q queries, K keys.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -91,8 +92,8 @@ def unit_name(axis: Axis) -> str:
 
 
 def number_of(names: Sequence[str], query: str) -> int | None:
-    """Return the number of the first position with a name, ignoring case if necessary; None if there is none."""
-    for fold in (str, str.casefold):
+    """Return the number of the first position with a name, ignoring case and Unicode form if necessary, or None."""
+    for fold in (str, str.casefold, lambda name: unicodedata.normalize("NFKC", name).casefold()):
         folded = [fold(name) for name in names]
         if fold(query) in folded:
             return folded.index(fold(query))

@@ -36,6 +36,8 @@ BATCH_TEXTS, OTHERS_OF_TEXT, CONTEXT, NEAREST = 32, 8, 16, 3
 NO_TOKENS = "the model reads no tokens in layers"
 MAX_FLATNESS = 4
 """The ratio of the spreads of a map below which both axes have equal units."""
+FORM = "NFKC"
+"""The Unicode form in which words and texts are compared, which is that of SentencePiece."""
 CONTINUES = "##"
 """The mark of pieces that continue a word in WordPiece."""
 BYTE = regex.compile(rb"<0x([0-9A-F]{2})>")
@@ -63,7 +65,7 @@ class Occurrences:
 
 def pattern_of(word: str) -> regex.Pattern[str]:
     """Return the pattern of a word: a whole word in any case, or any occurrence in a script without spaces."""
-    word = unicodedata.normalize("NFKC", word).strip()
+    word = unicodedata.normalize(FORM, word).strip()
     if regex.search(f"[{UNSPACED}]", word):
         return regex.compile(r"\s*".join(map(regex.escape, "".join(word.split()))), regex.IGNORECASE)
     inner = r"\s+".join(map(regex.escape, word.split()))
@@ -93,8 +95,9 @@ def places(pattern: regex.Pattern[str], names: Sequence[str]) -> Iterator[tuple[
     parts = spelled(names)
     ends = list(accumulate(map(len, parts)))
     text = "".join(parts)
-    for match in pattern.finditer(text):
-        begin, end = match.span()
+    composed, spans = _composed(text)
+    for match in pattern.finditer(composed):
+        begin, end = spans[match.start()][0], spans[match.end() - 1][1]
         positions = [
             position
             for position, (part, stop) in enumerate(zip(parts, ends, strict=True))
@@ -102,6 +105,17 @@ def places(pattern: regex.Pattern[str], names: Sequence[str]) -> Iterator[tuple[
         ]
         if positions:
             yield positions, context_of(text, begin, end)
+
+
+def _composed(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """Return a text in the Unicode form of `pattern_of`, and where each of its characters is in the text as it is.
+
+    Tokens of a tokenizer that preserves Unicode forms may spell one user-perceived character with several.
+    """
+    if unicodedata.is_normalized(FORM, text):
+        return text, [(number, number + 1) for number in range(len(text))]
+    clusters = [(unicodedata.normalize(FORM, match[0]), match.span()) for match in regex.finditer(r"\X", text)]
+    return "".join(cluster for cluster, _ in clusters), [span for cluster, span in clusters for _ in cluster]
 
 
 def context_of(text: str, begin: int, end: int) -> str:
@@ -173,7 +187,7 @@ def _with_word(pattern: regex.Pattern[str], texts: Iterable[Any]) -> Iterator[An
     """Yield the texts that have a word."""
     for text in texts:
         joined = text if isinstance(text, str) else " ".join(map(str, text))
-        if pattern.search(unicodedata.normalize("NFKC", joined)):
+        if pattern.search(unicodedata.normalize(FORM, joined)):
             yield text
 
 
