@@ -271,6 +271,11 @@ def rescored(run: Path, **changes) -> None:
         ("token tagging", {}, ""),
         ("token tagging", {"signature": "seqeval, strict, IOB2"}, ""),  # as versions without the extent of decoding
         ("text classification", {"signature": None}, ""),
+        (
+            "text classification",
+            {"signature": "|decoded:4|decode:0123abcd"},
+            "",
+        ),  # as versions that recorded the extent
         ("text classification", {"signature": "another"}, "accuracy (another) before, accuracy now"),
     ],
 )
@@ -291,22 +296,24 @@ def test_scores_of_another_scorer_are_not_compared(tmp_path, capsys, family, cha
 
 
 @pytest.mark.parametrize(
-    ("metric", "change", "anew"),
+    ("name", "metric", "change", "anew"),
     [
-        ("bleu", "trainer.evaluate_limit=2", True),
-        ("bleu", "decode.beam=3", True),
-        ("bleu", "decode.batch=1", False),  # affects the speed alone
-        ("loss", "trainer.evaluate_limit=2", False),  # the loss is that of all examples
+        ("translation", "bleu", "trainer.evaluate_limit=2", True),
+        ("translation", "bleu", "decode.beam=3", True),
+        ("translation", "bleu", "decode.batch=1", False),  # affects the speed alone
+        ("translation", "loss", "trainer.evaluate_limit=2", False),  # the loss is that of all examples
+        ("text classification", "accuracy", "trainer.evaluate_limit=2", False),  # so are these scores
+        ("gpt", "perplexity", "decode.beam=3", False),
     ],
 )
-def test_scores_of_other_examples_or_another_search_are_not_compared(tmp_path, capsys, metric, change, anew):
-    family, run = family_named("translation"), tmp_path / "run"
-    settings = ["trainer.evaluate_every=2", "trainer.checkpoint_every=2", "decode.max_length=6", "decode.beam=1"]
-    settings.append(f"trainer.metric={metric}")
+def test_scores_of_other_examples_or_another_search_are_not_compared(tmp_path, capsys, name, metric, change, anew):
+    family, run = family_named(name), tmp_path / "run"
+    settings = ["trainer.evaluate_every=2", "trainer.checkpoint_every=2", f"trainer.metric={metric}"]
+    settings += ["decode.max_length=6", "decode.beam=1"] if name == "translation" else []
     launch(family.config(tmp_path, *settings, "trainer.steps=4"), run)
     capsys.readouterr()
     launch(family.config(tmp_path, *settings, "trainer.steps=6", change), run, resume=True)
-    assert ("scores are computed in another way than before: bleu (nrefs:1|" in capsys.readouterr().err) is anew
+    assert ("scores are computed in another way than before: " in capsys.readouterr().err) is anew
     state = json.loads((run / "checkpoints" / "step-00000006" / "state.json").read_bytes())
     assert state["compared_from"] == (6 if anew else 0)
 

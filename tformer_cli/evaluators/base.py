@@ -90,6 +90,8 @@ class Evaluator(Generic[M, B]):
         metric: the score that selects the best checkpoint, unless the recipe names another.
         lower_is_better: scores for which lower values are better.
         per_token: scores that are means over tokens, so that their values depend on the tokenizer.
+        decodes: whether the scores except the loss are those of decoded examples, whose number and search are set by
+            `trainer.evaluate_limit` and `decode`; false: of all examples.
         scores_examples: whether there is a prediction for each example; False for running text and patches.
         groups: groupings of scores, each with the columns of the table of predictions that it uses: `length` (of the
             texts in these columns), `label`, `speaker` (part of the names in this column).
@@ -100,6 +102,7 @@ class Evaluator(Generic[M, B]):
     metric = "loss"
     lower_is_better: frozenset[str] = frozenset({"loss"})
     per_token: frozenset[str] = frozenset()
+    decodes = False
     scores_examples = True
     groups: Mapping[str, Sequence[str]] = {}
 

@@ -134,6 +134,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
     """
 
     lower_is_better = frozenset({"loss", "generator_loss", "pixel_distance", "feature_distance"})
+    decodes = True
     scores_examples = False
     data: LabelledImages | UnlabelledImages
 

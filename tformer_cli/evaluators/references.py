@@ -20,6 +20,7 @@ class ReferenceScores:
 
     data: Any
     metric = "bleu"
+    decodes = True
     lower_is_better = frozenset({"loss", "perplexity", "ter"})
     per_token = frozenset({"loss", "perplexity"})
 

@@ -48,6 +48,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
     """
 
     metric = "wer"
+    decodes = True
     per_token = frozenset({"loss", "ctc", "attention"})
     lower_is_better = per_token | {"wer", "cer"}
     groups = {"length": ("reference",), "speaker": ("recording",)}

@@ -58,7 +58,7 @@ class Validation:
             return ""
         signatures = [signature or "" for _, signature in (before, after)]
         extents = [signature.partition(EXTENT)[2] for signature in signatures]
-        if not extents[0] or extents[0] == extents[1]:  # older versions did not record it
+        if "" in extents or extents[0] == extents[1]:  # earlier versions recorded it for no task, or for all
             signatures = [signature.partition(EXTENT)[0] for signature in signatures]
         if before[0] == after[0] and (before[1] is None or signatures[0] == signatures[1]):
             return ""
@@ -68,7 +68,9 @@ class Validation:
 
     @property
     def _extent(self) -> str:
-        """Return which examples are decoded and how; the signatures of all scores but the loss contain it."""
+        """Return which examples are decoded and how, which the signatures of their scores contain; "" if none is."""
+        if self.metric == "loss" or not self.task.evaluator.decodes:
+            return ""
         decode = getattr(self.task.config, "decode", None)
         search = {name: value for name, value in plain(decode).items() if name not in BATCHES} if decode else {}
         digest = hashlib.sha256(json.dumps(search, sort_keys=True).encode()).hexdigest()[:8]
@@ -143,7 +145,7 @@ class Validation:
         if self.metric in evaluation.scores:
             signature = evaluation.signatures.get(self.metric, "")
             signature = re.sub(r"\|version:[^|]*$", "", signature)  # versions do not change scores
-            self.scored = (self.metric, signature + self._extent if self.metric != "loss" else signature)
+            self.scored = (self.metric, signature + self._extent)
             return evaluation.scores[self.metric]
         raise RunError(f"trainer.metric: no score {self.metric!r}", f"there are: {', '.join(evaluation.scores)}")
 
