@@ -17,6 +17,7 @@ from PIL import Image
 
 from tformer_cli import raw_lines
 from tformer_cli.config.schema import BadSample, LabelledImageDataConfig, Resample, Source, Target
+from tformer_cli.data.core import media_sources
 from tformer_cli.data.core.labels import LabelSet
 from tformer_cli.data.image import images as reading
 from tformer_cli.data.image.images import Images, duplicates, picture_files, read_images
@@ -280,6 +281,31 @@ def test_bad_rows_of_tables(tmp_path):
     assert "null.parquet: row 2: label is missing (null)" in fault(config(tmp_path, train="null"))
     (tmp_path / "broken.arrow").write_bytes(b"ARROW1 and no more")
     assert "broken.arrow: cannot be read as Arrow" in fault(config(tmp_path, train="broken"))
+
+
+def test_a_column_of_bytes_and_paths(tmp_path, monkeypatch):
+    """Files that only late rows name would not be part of the key of the cache, so such a column is refused."""
+    monkeypatch.setattr(media_sources, "SAMPLED_ROWS", 2)
+    pictures = made_up(5)
+    (tmp_path / "a.png").write_bytes(encoded(pictures[3]))
+    inside, outside = [{"bytes": encoded(pictures[0]), "path": "x.png"}], [{"bytes": None, "path": "a.png"}]
+
+    def write(images, labels):
+        columns = {"image": images, "label": pyarrow.array(labels, pyarrow.int64())}
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
+
+    settings = config(tmp_path, validation_share=0)
+    write([*inside * 3, *outside], [0, 1, 0, 1])
+    assert fault(settings) == (
+        f"{tmp_path / 'train.parquet'}: row 4: image is a path, but rows before it hold the bytes of a picture: "
+        "write bytes in all rows, or paths in all"
+    )
+    write([*inside, *outside, *inside], [0, 1, 0])  # noticed in time
+    assert pixels(read(settings))[1] == pictures[3].tolist()
+    (tmp_path / "a.png").write_bytes(encoded(pictures[4]))
+    assert pixels(read(settings))[1] == pictures[4].tolist()
+    write(outside * 3, [None, None, 0])  # rows that are left out do not count as bytes
+    assert len(read(settings, skip=True)) == 1
 
 
 def test_folders_that_are_no_data(tmp_path):

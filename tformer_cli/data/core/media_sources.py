@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -157,18 +158,19 @@ def split_of_table(path: Path, columns: Columns) -> UndecodedSplit:
         schema, count = files.columnar_schema(path)
         inside = columns.content in schema.names and str(schema.field(columns.content).type) not in PATHS
 
-    def rows() -> Iterator[Row]:
+    def rows(*, inside: bool = False) -> Iterator[Row]:
         table_rows = files.named_rows(path, columns.names, setting=columns.setting, rows_at_once=ROWS_AT_ONCE)
-        return _rows(table_rows, columns, str(path), path.parent, names)
+        return _rows(table_rows, columns, str(path), path.parent, names, inside=inside)
 
     if not inside or _names_files(rows()):
         return split_of_files(str(path), list(rows()))
-    return split_of_stream(str(path), ["table", str(path.resolve()), *state(path), *columns.missing], count, rows)
+    key = ["table", str(path.resolve()), *state(path), *columns.missing]
+    return split_of_stream(str(path), key, count, functools.partial(rows, inside=True))
 
 
 def _names_files(rows: Iterable[Row]) -> bool:
     """Return whether one of the first rows names a file, whose content may change while the table does not."""
-    return any(isinstance(row.content, Path) for row in islice(rows, SAMPLED_ROWS))
+    return any(isinstance(row.content, Path) for row in islice(filter(lambda row: row.content, rows), SAMPLED_ROWS))
 
 
 def split_of_hub(
@@ -191,14 +193,15 @@ def split_of_hub(
     if set(selected) < set(features):
         data = data.remove_columns([column for column in features if column not in selected])
 
-    def rows() -> Iterator[Row]:
-        return _rows(hub_named_rows(config, split, data, ROWS_AT_ONCE), columns, origin, None, names)
+    def rows(*, inside: bool = False) -> Iterator[Row]:
+        return _rows(hub_named_rows(config, split, data, ROWS_AT_ONCE), columns, origin, None, names, inside=inside)
 
     if config.streaming:  # neither its content nor its number of rows is known
         return split_of_stream(origin, None, None, rows)
     if _names_files(rows()):
         return split_of_files(origin, list(rows()))
-    return split_of_stream(origin, ["hub", origin, data._fingerprint, *columns.missing], len(data), rows)
+    key = ["hub", origin, data._fingerprint, *columns.missing]
+    return split_of_stream(origin, key, len(data), functools.partial(rows, inside=True))
 
 
 def _rows(
@@ -207,6 +210,8 @@ def _rows(
     origin: str,
     folder: Path | None,
     names: Sequence[str] | None,
+    *,
+    inside: bool,
 ) -> Iterator[Row]:
     """Yield the rows of a table.
 
@@ -216,9 +221,10 @@ def _rows(
         origin: name of the table.
         folder: folder to which paths in the table are relative.
         names: class names, if labels are class indices.
+        inside: whether all images or recordings must be in the table, since it alone identifies them in the cache.
 
     Raises:
-        DataError: if a column is missing, or there are no rows.
+        DataError: if a column is missing, there are no rows, or one names a file that is not in the table.
     """
     number, gate = 0, Gate(frozenset(columns.missing))
     for number, (location, row) in enumerate(rows, 1):
@@ -237,6 +243,9 @@ def _rows(
         content = _content(row[columns.content], folder, name, columns)
         if not isinstance(content, Path):
             yield Row(name, text, content)
+        elif inside:
+            cause = f"{location}: {columns.content} is a path, but rows before it hold the bytes of a {columns.item}"
+            raise DataError(cause, "write bytes in all rows, or paths in all")
         elif os.path.exists(content):
             yield Row.of_file(content, text)
         else:
