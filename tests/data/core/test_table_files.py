@@ -49,6 +49,22 @@ def test_leading_spaces_of_csv_belong_to_a_value(text, rows, tmp_path):
     assert list(files.table_rows(tmp_path / "t.csv", ["text", "label"])) == rows
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("    return 1, a\n  x,b\n", [["    return 1", " a"], ["  x", "b"]]),  # not by the first row alone
+        ("x,b\n    return 1, a\n", [["x", "b"], ["    return 1", " a"]]),
+        ("    return 1, a\nx, b\n", [["return 1", "a"], ["x", "b"]]),  # a space after each comma
+        ('x, b\n"a,b", c\n y, d\n', [["x", "b"], ["a,b", "c"], ["y", "d"]]),
+        ("sep=;\nx; b\n  y;c\n", [["x", " b"], ["  y", "c"]]),
+    ],
+)
+def test_leading_spaces_of_csv_without_a_header(text, rows, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    names = ["text", "label"]
+    assert list(files.table_rows(tmp_path / "t.csv", names, names=names)) == rows
+
+
 def test_tsv_has_a_line_a_row(tmp_path):
     (tmp_path / "t.tsv").write_bytes(content(".tsv"))
     rows = list(

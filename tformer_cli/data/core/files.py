@@ -36,6 +36,8 @@ DELIMITERS = ";\t|"
 """Delimiters of CSV files other than commas, which spreadsheets write in many countries."""
 MOST_CELL_CHARACTERS = 64 << 20
 """Longest value of a CSV file; an unclosed quote would otherwise read the rest of the file."""
+SPACED_LINES = 200
+"""Number of lines of a CSV file without a header that decide whether spaces follow its delimiters."""
 DOUBLED = 'within a quoted value, write a quote twice: ""'
 TRANSLATION = "translation"  # the column that holds {language: text} in Hugging Face's parallel datasets
 
@@ -293,13 +295,17 @@ def _csv_rows(
     first, head = next(text, (1, ""))
     skipped = first - 1
     delimiter = _delimiter(head, columns, header_names)
+    sample = list(itertools.islice(text, SPACED_LINES)) if header_names else []
+    text = itertools.chain(sample, text)
     csv_lines = (line + "\n" for _, line in text)
     if head.startswith("sep=") and len(head) == len("sep=;"):  # written by Excel
         delimiter, skipped = head[-1], first
     else:
         csv_lines = itertools.chain([head + "\n"], csv_lines)
-    # Leading spaces belong to a value, as in csv.reader, unless the header has some or a quote may follow them.
-    spaced, line = f"{delimiter} " in head, 1 + skipped
+    # Leading spaces belong to a value, as in csv.reader, unless the header has some or a quote may follow them. Without
+    # a header, a single row does not decide, as its value may begin with spaces.
+    spaced = _are_spaced([head, *(line for _, line in sample)], delimiter) if header_names else f"{delimiter} " in head
+    line = 1 + skipped
     try:
         for first_line in csv_lines:
             row_lines, skips = itertools.chain([first_line], csv_lines), spaced or '"' in first_line
@@ -308,6 +314,12 @@ def _csv_rows(
             line += reader.line_num
     except csv.Error as error:
         raise _malformed_csv(path, line, str(error)) from error
+
+
+def _are_spaced(lines: Iterable[str], delimiter: str) -> bool:
+    """Return whether a space follows every delimiter in lines; those with quotes do not count."""
+    text = "\n".join(line for line in lines if '"' not in line)
+    return 0 < text.count(delimiter) == text.count(f"{delimiter} ")
 
 
 def _malformed_csv(path: Path, line: int, reason: str) -> DataError:
