@@ -72,10 +72,12 @@ def test_silence_before_a_recording_has_negative_times(tmp_path):
     (example,) = subject.examples
     hop = example.frame_seconds
     assert example.begin_seconds == pytest.approx(-30 * hop)
-    assert example.encoder.coordinates[0, 0] == pytest.approx(-30 * hop)
+    first = (2 * hop + 0.025) / 2  # in the middle of the 6 hops and a window that the first output reads
+    assert example.encoder.coordinates[0, 0] == pytest.approx(-30 * hop + first)
     example.words = [(0.1, "one")]
     (figure,) = KIND.draw(subject)
     assert figure.picture.marks == [(round(30 + 0.1 / hop), "one")]
+    assert [strip.begin_frames for strip in figure.picture.strips] == pytest.approx(2 * [first / hop])
 
 
 def test_the_best_path_merges_repetitions_and_drops_blank():
@@ -97,6 +99,13 @@ def test_strips_stand_on_the_time_axis_of_the_spectrogram():
     assert {"row", "other", "strip", "x", "y"} <= set(texts)
     mark = next(shape for shape in drawing.shapes if isinstance(shape, Line))
     assert mark.points[0][0] == pytest.approx(sound.box[0] + 40 * frame)
+
+
+def test_a_strip_begins_at_its_frame():
+    strips = [Strip(np.eye(2, 20), ["row", "other"], 4.0, begin_frames=begin) for begin in (0, 2.25)]
+    drawing = layout(Spectrogram(np.random.default_rng(0).random((100, 10)), strips=strips))
+    sound, early, late = (shape.box[0] for shape in drawing.shapes if isinstance(shape, Pixels))
+    assert sound == early and late - early == pytest.approx(2.25 * 3)
 
 
 def test_other_inputs_have_no_spectrogram(tmp_path):

@@ -179,13 +179,28 @@ def test_it_learns_and_says_when_each_word_was_said(tmp_path):
 def test_times_are_those_of_the_recording_and_marks_those_of_the_spectrogram(tmp_path, monkeypatch):
     task = prepared(tmp_path)
     assert task.config.features.margin == 15 and task.config.model.subsampling == 4
-    transcriber = task.predictor.transcriber
-    assert transcriber.begin_seconds == pytest.approx(-0.15)  # of the margin, which is no part of the recording
-    assert transcriber.frame_seconds == pytest.approx(0.04)
+    times = task.predictor.transcriber.times
+    assert times == pytest.approx((0.04, -0.15 + 0.0225))  # the margin is no part of the recording
     word = {"text": "low", "start_seconds": 0.2, "end_seconds": 0.3, "confidence": 1.0}
     monkeypatch.setattr(task.predictor, "transcribe_batch", lambda model, batch: [Prediction("low", {"words": [word]})])
     picture = task.evaluator.alignment(task.model(), task.view("validation"))
     assert picture.marks == [(15 + 20, "low")] and len(picture.values) > 2 * 15 + 20
+    assert picture.begin_seconds == pytest.approx(-0.15)
+
+
+@pytest.mark.parametrize("more", [[], ["data.sample_rate=11025"], ["model.subsampling=8"], ["features.margin=0"]])
+def test_the_middle_of_an_output_frame_is_that_of_the_sound_that_it_depends_on(more, tmp_path):
+    task = prepared(tmp_path, "features.normalise=none", *more)
+    config, times = task.config, task.predictor.transcriber.times
+    subsampling = task.model().eval().encoder.subsampling
+    hop, window = (int(config.data.sample_rate * seconds) for seconds in (0.01, 0.025))
+    features = torch.randn(1, 150, config.features.bins, requires_grad=True)
+    outputs, _ = subsampling(features, torch.tensor([150]))
+    outputs[0, 5].square().sum().backward()
+    frames = features.grad.abs().sum(2)[0].nonzero()[:, 0] - config.features.margin
+    middle = (int(frames[0]) * hop + int(frames[-1]) * hop + window) / 2 / config.data.sample_rate
+    assert times.begin_seconds + 5.5 * times.frame_seconds == pytest.approx(middle)
+    assert times.frame_seconds == pytest.approx(config.model.subsampling * hop / config.data.sample_rate)
 
 
 @pytest.mark.parametrize("more", [["decode.method=prefix"], ["decode.method=joint"], ["decode.method=attention"]])

@@ -29,6 +29,7 @@ class Strip:
         column_frames: width of a column in frames of the spectrogram.
         title: line above.
         marks: columns and texts above them; a text without space is left out.
+        begin_frames: frames of the spectrogram before the first column.
     """
 
     values: np.ndarray
@@ -36,6 +37,7 @@ class Strip:
     column_frames: float = 1.0
     title: str = ""
     marks: list[tuple[int, str]] = field(default_factory=list)
+    begin_frames: float = 0.0
 
 
 @dataclass
@@ -98,7 +100,8 @@ def layout(picture: Spectrogram) -> Drawing:
         *_marks(marks, above, bottom),
     ]
     for strip in picture.strips:
-        below, bottom = _strip(strip, left, bottom + 6, frame_pixels * strip.column_frames, columns)
+        begin = left + frame_pixels * strip.begin_frames
+        below, bottom = _strip(strip, begin, bottom + 6, frame_pixels * strip.column_frames, columns)
         shapes += below
     if picture.frame_seconds:
         sides = (left, left + image_width)

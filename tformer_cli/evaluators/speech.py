@@ -11,6 +11,7 @@ import importlib.metadata
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from tformer_cli.config.schema import AttentionKind, Case
 from tformer_cli.data.core.view import View
@@ -163,11 +164,10 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
         if not data.stored:
             samples = train.sound[0].numpy().astype(np.float32) / 32_768
             figures["training/sound"] = Sound(samples, data.config.data.sample_rate, caption)
-        sound, hop_seconds = train.sound.to(device), data.config.features.hop_ms / 1000
-        on_device = dataclasses.replace(train, sound=sound)
+        on_device = dataclasses.replace(train, sound=train.sound.to(device))
         for name, augmented in (("plain", False), ("augmented", True)):
             values, _ = data.inputs(on_device, training=augmented)
-            figures[f"training/{name}"] = Spectrogram(values[0].cpu().numpy(), [], caption, hop_seconds)
+            figures[f"training/{name}"] = self._spectrogram(values, [], caption)
         validation = data.view("validation")
         figures["alignment"] = self.alignment(model, validation)
         batch = validation.collate(0, np.zeros(1, np.int64)).to(device)
@@ -181,13 +181,14 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
         batch = view.collate(0, np.zeros(1, np.int64)).to(next(model.parameters()).device)
         (prediction,) = self.predictor.transcribe_batch(model, batch)
         features, _ = self.data.inputs(batch, training=False)
-        config = self.data.config.features
-        margin, hop_seconds = config.margin, config.hop_ms / 1000
-        marks = [
-            (margin + round(word["start_seconds"] / hop_seconds), word["text"]) for word in prediction.details["words"]
-        ]
-        caption = f"reference: {view.transcripts(0, [0])[0]}"
-        return Spectrogram(features[0].cpu().numpy(), marks, caption, hop_seconds)
+        words, times = prediction.details["words"], self.data.feature_times
+        marks = [(round(times.position(word["start_seconds"])), word["text"]) for word in words]
+        return self._spectrogram(features, marks, f"reference: {view.transcripts(0, [0])[0]}")
+
+    def _spectrogram(self, features: Tensor, marks: list[tuple[int, str]], caption: str) -> Spectrogram:
+        """Return the spectrogram of the first recording of a batch, (B, T, F)."""
+        frame_seconds, begin_seconds = self.data.feature_times
+        return Spectrogram(features[0].cpu().numpy(), marks, caption, frame_seconds, begin_seconds=begin_seconds)
 
 
 def _notes(references: Sequence[str]) -> list[str]:

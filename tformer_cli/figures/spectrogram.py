@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tformer_cli.config.schema import AttentionKind
+from tformer_cli.data.speech.times import FrameTimes
 from tformer_cli.draw import Spectrogram, Strip
 from tformer_cli.figures.base import Figure, Kind, Layer, Subject, readable
 from tformer_cli.inspectors.base import Emissions, Example
@@ -43,14 +44,10 @@ def attention_over_time(subject: Subject, example: Example) -> tuple[Layer, np.n
 def figure_of(subject: Subject, example: Example, name: str) -> Figure:
     """Return the figure of a recording."""
     assert example.features is not None and example.encoder is not None
-    step = (
-        float(np.diff(example.encoder.coordinates[:2, 0])[0] / example.frame_seconds)
-        if len(example.encoder) > 1
-        else 1.0
-    )
-    marks = [
-        (round((seconds - example.begin_seconds) / example.frame_seconds), word) for seconds, word in example.words
-    ]
+    times = FrameTimes(example.frame_seconds, example.begin_seconds)
+    positions = [times.position(seconds) for seconds in example.encoder.coordinates[:2, 0].tolist()]
+    begin, step = positions[0] if positions else 0.0, positions[1] - positions[0] if len(positions) > 1 else 1.0
+    marks = [(round(times.position(seconds)), word) for seconds, word in example.words]
     strips: list[Strip] = []
     numbers = {
         "features": example.features,
@@ -62,7 +59,8 @@ def figure_of(subject: Subject, example: Example, name: str) -> Figure:
     if example.emissions is not None:
         emissions = example.emissions
         values = np.stack((emissions.probabilities, emissions.blank))
-        strips.append(Strip(values, ["token", "blank"], step, "CTC: best token, and blank", emitted(emissions)))
+        title = "CTC: best token, and blank"
+        strips.append(Strip(values, ["token", "blank"], step, title, emitted(emissions), begin))
         numbers |= {"ctc_tokens": emissions.tokens, "ctc_probabilities": values[0], "ctc_blank": values[1]}
         captions.append("Above the strip of CTC: the tokens of its best path.")
     attention = attention_over_time(subject, example)
@@ -71,7 +69,8 @@ def figure_of(subject: Subject, example: Example, name: str) -> Figure:
         tokens = readable(example.outputs)
         numbers |= {"tokens": tokens, "attention": layer.kind_name, "layers": [layer.number], "weights": weights}
         drawn = weights[:MAX_TOKENS] / weights.max(initial=1e-12)
-        strips.append(Strip(drawn, tokens[: len(drawn)], step, f"{layer.title}, mean over heads"))
+        title = f"{layer.title}, mean over heads"
+        strips.append(Strip(drawn, tokens[: len(drawn)], step, title, begin_frames=begin))
         captions.append(f"Below: attention of each output token; the strongest colour is {100 * weights.max():.0f} %.")
         if len(tokens) > MAX_TOKENS:
             captions.append(f"The first {MAX_TOKENS} of {len(tokens):,} tokens are drawn.")

@@ -54,9 +54,7 @@ class RecordingInspector(Inspector[Any]):
         features, lengths = self.data.inputs(batch, training=False)
         with torch.inference_mode():
             frames = int(model.encode(features, lengths).lengths[0])
-        hop_seconds = self.config.features.hop_ms / 1000
-        frame_seconds = hop_seconds * self.config.model.subsampling
-        begin_seconds = -hop_seconds * self.config.features.margin
+        frame_seconds, begin_seconds = self.data.feature_times
 
         def prepare(batch: int, size: int) -> Callable[[], object]:
             full = torch.full((batch,), size, device=features.device)
@@ -66,9 +64,9 @@ class RecordingInspector(Inspector[Any]):
             name,
             lambda: model.encode(features, lengths),
             load=Load("frames", FRAMES, prepare),
-            encoder=Axis.of_frames(frames, frame_seconds, begin_seconds),
+            encoder=Axis.of_frames(frames, *self.data.output_times),
             features=features[0, : int(lengths[0])].float().cpu().numpy(),
-            frame_seconds=hop_seconds,
+            frame_seconds=frame_seconds,
             begin_seconds=begin_seconds,
         )
         return example, (features, lengths)

@@ -217,6 +217,11 @@ def subsampled(lengths: Lengths, factor: int) -> Lengths:
     return lengths.clip(0)
 
 
+def receptive_field(factor: int) -> int:
+    """Return the number of input frames that an output frame of `Subsampling` depends on."""
+    return (factor - 1) * (KERNEL - 1) + 1
+
+
 class Subsampling(nn.Module):
     """3x3 convolutions over time and frequency with stride 2, and a linear layer (section 2.1).
 
@@ -260,8 +265,7 @@ class Subsampling(nn.Module):
         Returns:
             Frames (B, T', D) with T' at least 1, and the number of real ones of each recording, (B,), which may be 0.
         """
-        least = (STRIDE**self.halvings - 1) * (KERNEL - 1) + 1
-        x = F.pad(features, (0, 0, 0, max(0, least - features.shape[1])))
+        x = F.pad(features, (0, 0, 0, max(0, receptive_field(STRIDE**self.halvings) - features.shape[1])))
         x = x[..., None].permute(0, 3, 1, 2)  # its channel innermost too, which the layout of outputs needs
         for convolution in self.convolutions:
             x = F.relu(convolution(x))

@@ -101,13 +101,11 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         """
         if self._transcriber is None:
             self.config.check_decoding()
-            hop_seconds = self.config.features.hop_ms / 1000
             self._transcriber = Transcriber(
                 self.config.decode,
                 self.config.decoding,
                 self.data.tokenizer,
-                frame_seconds=self.config.model.subsampling * hop_seconds,
-                begin_seconds=-self.config.features.margin * hop_seconds,
+                self.data.output_times,
                 language_model=self.language_model,
                 aligns=self.config.trains_ctc,
             )

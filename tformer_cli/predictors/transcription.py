@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tformer_cli.config.schema import Decoding, SpeechDecodeConfig
+from tformer_cli.data.speech.times import FrameTimes
 from tformer_cli.decode import ctc
 from tformer_cli.decode.causal import CausalDecoder, GPTWords, Tokens
 from tformer_cli.decode.fusion import Fusion, LanguageModel, WordCount, Words, from_ngrams
@@ -48,8 +49,7 @@ class Transcriber:
         config: settings of the search.
         method: method of the search, not auto.
         tokenizer: tokenizer of the transcripts.
-        frame_seconds: duration of an output frame of the model, in seconds.
-        begin_seconds: time of the beginning of the first frame, in seconds.
+        times: times of the model's frames.
         language_model: the language model, if `decode.language_model` names a run.
         aligns: whether CTC is trained, so that it tells the times and confidences of words.
 
@@ -62,14 +62,13 @@ class Transcriber:
         config: SpeechDecodeConfig,
         method: Decoding,
         tokenizer: Vocabulary,
-        frame_seconds: float,
-        begin_seconds: float = 0.0,
+        times: FrameTimes,
         language_model: CausalModel | None = None,
         *,
         aligns: bool = True,
     ) -> None:
         self.config, self.method, self.tokenizer, self.aligns = config, method, tokenizer, aligns
-        self.frame_seconds, self.begin_seconds = frame_seconds, begin_seconds
+        self.times = times
         special = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id}
         self.spelling = Spelling(tokenizer.pieces(range(tokenizer.vocab_size)), special)
         self.language_model = self._language_model(language_model)
@@ -113,8 +112,8 @@ class Transcriber:
 
     def _prediction(self, hypotheses: list[Hypothesis], spans: list[ctc.Span] | None, seconds: float) -> Prediction:
         texts = [{"text": self.tokenizer.decode(output.tokens), "score": output.score} for output in hypotheses]
-        words = [asdict(word) for word in ctc.words(spans or [], self.spelling, self.frame_seconds)]
-        words = shift_times(words, self.begin_seconds, seconds)
+        words = [asdict(word) for word in ctc.words(spans or [], self.spelling, self.times.frame_seconds)]
+        words = shift_times(words, self.times.begin_seconds, seconds)
         confidence = _mean_confidence(words) if self.aligns else None
         details = {"confidence": confidence, "words": words, "hypotheses": texts}
         best = hypotheses[0].tokens if hypotheses else []

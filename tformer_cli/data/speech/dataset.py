@@ -27,12 +27,14 @@ from tformer_cli.data.speech.features import SpeechFeatures, Statistics
 from tformer_cli.data.speech.fitting import SpeechTexts
 from tformer_cli.data.speech.recording_sources import SpeechSource
 from tformer_cli.data.speech.recordings import Recordings, read_recordings
+from tformer_cli.data.speech.times import FrameTimes
 from tformer_cli.data.speech.transcripts import normaliser
 from tformer_cli.data.speech.view import SpeechView
 from tformer_cli.data.text.dataset import TextData
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.data.text.targets import unknown_characters
 from tformer_cli.errors import DataError
+from tformer_cli.nn.convolution import receptive_field
 from tformer_cli.regular import read_regular
 
 STATISTICS = "features.json"
@@ -85,6 +87,21 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
     def max_length(self) -> int:
         """Return the maximum length of an utterance in samples, or frames: `data.max_seconds`."""
         return round(self.config.data.max_seconds * self.rate)
+
+    @property
+    def feature_times(self) -> FrameTimes:
+        """Return the times of feature frames, each of which lasts until the next one begins."""
+        hop_seconds = self.front_end.hop_seconds
+        return FrameTimes(hop_seconds, -self.config.features.margin * hop_seconds)
+
+    @property
+    def output_times(self) -> FrameTimes:
+        """Return the times of the model's frames; the middle of each is that of the sound which subsampling reads."""
+        hop_seconds, begin_seconds = self.feature_times
+        factor = self.config.model.subsampling
+        sound_seconds = (receptive_field(factor) - 1) * hop_seconds + self.front_end.window_seconds
+        frame_seconds = factor * hop_seconds
+        return FrameTimes(frame_seconds, begin_seconds + (sound_seconds - frame_seconds) / 2)
 
     def output_frames(self, lengths: np.ndarray) -> np.ndarray:
         """Return the number of frames that the model outputs for recordings of the given lengths, (N,) int64."""

@@ -75,6 +75,10 @@ class SpeechFeatures:
         read_noises: returns the recordings in a folder, `augment.noise_path`, as (n,) int16 or float32 at
             `sample_rate`; called once, and only if training needs them.
 
+    Attributes:
+        window_seconds: duration of the sound of a frame.
+        hop_seconds: time between the beginnings of two frames.
+
     Raises:
         ConfigError: if such features cannot be computed.
     """
@@ -89,6 +93,9 @@ class SpeechFeatures:
     ) -> None:
         self.config, self._augment, self._seed, self._read_noises = config, augment, seed, read_noises
         self._log_mel = LogMel(config, sample_rate) if config.kind is Features.log_mel else None
+        self.window_seconds, self.hop_seconds = config.window_ms / 1000, config.hop_ms / 1000
+        if self._log_mel:  # whole numbers of samples
+            self.window_seconds, self.hop_seconds = self._log_mel.window / sample_rate, self._log_mel.hop / sample_rate
         self.statistics: Statistics | None = None
         """Statistics for `features.normalise=corpus`, set by `measure` or from a checkpoint."""
 
