@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from tformer_cli import tasks
 from tformer_cli.config.compose import compose
+from tformer_cli.config.experiments import check_together
 from tformer_cli.data.speech.cutting import quiet_pieces
 from tformer_cli.draw import HeatMap, Sound, Spectrogram
 from tformer_cli.errors import ConfigError, DataError
@@ -190,7 +191,7 @@ def test_times_are_those_of_the_recording_and_marks_those_of_the_spectrogram(tmp
 
 @pytest.mark.parametrize("more", [[], ["data.sample_rate=11025"], ["model.subsampling=8"], ["features.margin=0"]])
 def test_the_middle_of_an_output_frame_is_that_of_the_sound_that_it_depends_on(more, tmp_path):
-    task = prepared(tmp_path, "features.normalise=none", *more)
+    task = prepared(tmp_path, *more)
     config, times = task.config, task.predictor.transcriber.times
     subsampling = task.model().eval().encoder.subsampling
     hop, window = (int(config.data.sample_rate * seconds) for seconds in (0.01, 0.025))
@@ -475,6 +476,25 @@ def test_a_transcript_of_which_nothing_is_left_is_as_none(tmp_path):
     assert sum(sizes) == 9
     notes = [note for name, note in task.describe() if name == "note"]
     assert any("whose transcript is empty after normalisation" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "zeros", ["features.margin=3", "augment.time_masks=1", "augment.adaptive_masks=0.1", "augment.frequency_masks=1"]
+)
+def test_frames_of_zeros_need_normalised_features(zeros):
+    none = [
+        *SMALL, "data.path=x", "features.normalise=none", "features.margin=0", "augment.time_masks=0",
+        "augment.frequency_masks=0",
+    ]  # fmt: skip
+    compose("conformer/folder", none)
+    compose("conformer/folder", [*none, zeros, "features.normalise=corpus"])
+    compose("conformer/folder", [*none, zeros, "features.kind=stored", "augment.speeds=[1.0]"])  # may be normalised
+    name = zeros.split("=")[0]
+    with pytest.raises(ConfigError, match=f"{name}: sets features to 0.*features.normalise=utterance, or {name}=0"):
+        compose("conformer/folder", [*none, zeros])
+    config = compose("conformer/folder", none)
+    config.features.margin = 3
+    check_together(config, training=False)  # a run that exists is opened as before
 
 
 def test_a_wrong_form_is_noticed_before_anything_is_read(tmp_path):

@@ -132,6 +132,7 @@ def test_the_note_on_too_long_translations_names_the_drawn_validation_split(tmp_
         (["augment.join=0.5"], "augment.join: recordings with translations are not joined: augment.join=0"),
         (["data.join_high=3"], "data.join_high: recordings with translations are not joined"),
         (["model.decoder_depth=2"], "model.decoder_depth=0 decoder.depth=2"),
+        (["features.normalise=none"], "features.margin: sets features to 0"),
         (["augment.frequency_mask_bins=16"], "would mask all of features.bins 16"),
         (["model.family=vit"], "vit does not go with task speech_translation, which needs recording_encoder"),
     ],

@@ -124,8 +124,8 @@ class FeatureConfig:
         0.97, "pre-emphasis: factor of the previous sample that is subtracted", low=0, high=1, only="kind=log_mel"
     )
     margin: int = setting(
-        0, "frames of zeros (the mean) added at both ends, for transcripts that are long for their recordings", low=0,
-        high=1000,
+        0, "frames of zeros, the mean of normalised features, added at both ends, for transcripts that are long for "
+        "their recordings", low=0, high=1000,
     )  # fmt: skip
     normalise: Normalise = setting(
         Normalise.utterance, "normalise each bin to mean 0 and variance 1, over the utterance or the training data"
@@ -155,6 +155,24 @@ class FeatureConfig:
         if self.low_hz >= highest:
             cause = f"features.low_hz: {self.low_hz:g} is not below the highest frequency, {highest:g}"
             raise ConfigError(cause, "features.low_hz=20")
+
+    def check_zeros(self, augment: SpeechAugmentConfig) -> None:
+        """Refuse frames of zeros in log-mel features that are not normalised, where 0 is louder than most speech.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        if self.kind is not Features.log_mel or self.normalise is not Normalise.none:
+            return
+        zeros = {
+            "features.margin": self.margin,
+            "augment.time_masks": augment.time_masks,
+            "augment.adaptive_masks": augment.adaptive_masks,
+            "augment.frequency_masks": augment.frequency_masks,
+        }
+        if name := next((name for name, value in zeros.items() if value), ""):
+            cause = f"{name}: sets features to 0, which is the mean only if features.normalise is not none"
+            raise ConfigError(cause, f"features.normalise=utterance, or {name}=0")
 
 
 TIME_MASKS = ("time_masks", "adaptive_masks")

@@ -129,7 +129,7 @@ class SpeechAugmentation:
             view: 0 or 1; the views of a recording differ in their masks, and have the same warp (Yao et al. 2025).
 
         Returns:
-            (B, T, F), float32; masked features are 0, the mean.
+            (B, T, F), float32; masked features are 0, the mean of normalised features.
         """
         time_masks, frequency_masks = MASKS[view]
         config, counts, device = self.config, counts.cpu(), features.device

@@ -76,12 +76,13 @@ class SpeechRecognitionExperiment(TextExperiment):
         self.features.check_recordings(self.data.sample_rate, self.augment)
 
     def check_training(self) -> None:
-        """Refuse consistency without a CTC loss, and a search that cannot transcribe.
+        """Refuse consistency without a CTC loss, zeros that are not the mean, and a search that cannot transcribe.
 
         Raises:
             ConfigError: naming the setting and a valid value.
         """
         super().check_training()
+        self.features.check_zeros(self.augment)
         if self.regularise.consistency and not self.trains_ctc:
             cause = "regularise.consistency: it compares outputs of CTC, and objective.ctc_weight is 0"
             raise ConfigError(cause, "objective.ctc_weight=0.3")
@@ -156,3 +157,12 @@ class SpeechTranslationExperiment(TextExperiment):
         if self.model.decoder_depth:
             cause = "model.decoder_depth: the decoder of this task has settings of its own"
             raise ConfigError(cause, f"model.decoder_depth=0 decoder.depth={self.model.decoder_depth}")
+
+    def check_training(self) -> None:
+        """Refuse zeros that are not the mean of the features.
+
+        Raises:
+            ConfigError: naming the setting and a valid value.
+        """
+        super().check_training()
+        self.features.check_zeros(self.augment)
