@@ -303,8 +303,8 @@ def test_joined_transcripts_have_spaces_only_if_others_do(tmp_path):
         assert (parts[:, 1] >= 0).any()
         has_spaces = [" " in text for text in view.transcripts(0, rows)]
         assert any(has_spaces) is (number == 0)
-        pieces = [Prediction(text, {"words": []}) for text in ("low", "high")]
-        joined = concatenate(pieces, [0.0, 1.0], task.data.texts.separator)
+        pieces = [Prediction(text, {"words": []}) for text in ("low ", " ", " high")]
+        joined = concatenate(pieces, [0.0, 1.0, 2.0], task.data.texts.separator)
         assert joined.text == ("low high", "lowhigh")[number]
 
 
@@ -339,7 +339,7 @@ def test_a_recording_longer_than_the_model_takes_is_heard_in_pieces(spaces, sepa
     assert len(pieces) == 2 and 1.5 * RATE < pieces[0][1] < 1.6 * RATE
     parts = list(task.predictor.answers(model, [sound[start:stop] for start, stop in pieces]))
     assert all(part.text for part in parts)
-    assert transcript.text == separator.join(part.text for part in parts)
+    assert transcript.text == separator.join(part.text.strip() for part in parts)
     expected = [word["start_seconds"] for word in parts[1].details["words"]]
     starts = [word["start_seconds"] for word in transcript.details["words"][-len(expected) :]]
     assert starts == pytest.approx([time + pieces[1][0] / RATE for time in expected])

@@ -189,7 +189,7 @@ def test_a_recording_without_a_frame_has_an_empty_translation(more, tmp_path):
 @pytest.mark.parametrize(("language", "text"), [("de", "eins zwei"), ("ko", "eins zwei"), ("ja", "einszwei")])
 def test_translations_are_joined_as_their_language_separates_words(language, text, tmp_path):
     task = tasks.build(config_of(tmp_path, f"data.target_language={language}"))
-    parts = [Prediction(part, {}) for part in ("eins", "", "zwei")]
+    parts = [Prediction(part, {}) for part in ("eins ", "", " ", " zwei")]
     assert task.predictor._joined(parts).text == text
 
 

@@ -141,3 +141,8 @@ def predict_recordings(
         predictions |= zip(rows.tolist(), predict(model, batch), strict=True)
     ordered = iter([predictions[row] for row in range(len(pieces))])
     return [([next(ordered) for _ in parts], [start / data.rate for start, _ in parts]) for parts in cuts]
+
+
+def joined_text(parts: Sequence[Prediction], separator: str) -> str:
+    """Return the texts of pieces as one text, in which they are separated once."""
+    return separator.join(text for text in (part.text.strip() for part in parts) if text)

@@ -10,7 +10,7 @@ import numpy as np
 from tformer_cli.data.speech.dataset import SpeechData
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.generation import TextGenerator
-from tformer_cli.predictors.media import RecordingFiles, predict_recordings
+from tformer_cli.predictors.media import RecordingFiles, joined_text, predict_recordings
 
 
 class SpeechTranslator(TextGenerator):
@@ -33,5 +33,5 @@ class SpeechTranslator(TextGenerator):
     def _joined(self, parts: Sequence[Prediction]) -> Prediction:
         if len(parts) == 1:
             return parts[0]
-        text = self.data.texts.separator.join(part.text for part in parts if part.text)
+        text = joined_text(parts, self.data.texts.separator)
         return Prediction(text, {"hypotheses": [{"text": text}]})

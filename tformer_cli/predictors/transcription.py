@@ -26,6 +26,7 @@ from tformer_cli.decode.spelling import Spelling
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.models.decoding import Memory
 from tformer_cli.predictors.base import Prediction
+from tformer_cli.predictors.media import joined_text
 from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 
@@ -176,7 +177,7 @@ def concatenate(parts: Sequence[Prediction], begins_seconds: Sequence[float], se
         return parts[0]
     moved = [shift_times(part.details["words"], begin) for part, begin in zip(parts, begins_seconds, strict=True)]
     words = list(itertools.chain.from_iterable(moved))
-    text = separator.join(part.text for part in parts if part.text)
+    text = joined_text(parts, separator)
     aligned = all(part.details.get("confidence") is not None for part in parts)
     confidence = _mean_confidence(words) if aligned else None
     return Prediction(text, {"confidence": confidence, "words": words, "hypotheses": [{"text": text}]})
