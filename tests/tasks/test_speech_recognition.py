@@ -345,6 +345,20 @@ def test_a_recording_longer_than_the_model_takes_is_heard_in_pieces(spaces, sepa
     assert starts == pytest.approx([time + pieces[1][0] / RATE for time in expected])
 
 
+def test_a_long_recording_is_scored_as_it_is_predicted(tmp_path):
+    task = prepared(tmp_path, "data.max_seconds=0.6", "data.validation_share=0.5")
+    torch.manual_seed(0)
+    model = task.model().eval()
+    evaluation = task.evaluate(model, "validation", Scoring(predictions=True))
+    sound = task.data.split("validation").sound
+    sounds = [sound[row] for row in range(len(evaluation.predictions))]
+    assert max(map(len, sounds)) > 0.6 * RATE
+    answers = task.predictor.answers(model, sounds)
+    for row, answer in zip(evaluation.predictions, answers, strict=True):
+        assert row["prediction"] == answer.text
+        assert row["confidence"] == pytest.approx(answer.details["confidence"])
+
+
 def test_recordings_that_cannot_be_read_are_named_or_skipped(tmp_path):
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
     good = tmp_path / "recordings" / "1.wav"

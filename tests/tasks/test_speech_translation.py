@@ -174,6 +174,22 @@ def test_translations_of_the_pieces_of_a_long_recording_are_joined(run, tmp_path
     assert answer.text == "tief sehr hoch"
 
 
+def test_long_recordings_are_scored_as_they_are_predicted(run, tmp_path):
+    folder = tmp_path / "long"
+    folder.mkdir()
+    for number in range(3):
+        soundfile.write(folder / f"{number}.wav", np.concatenate([tone("low", 0.8, 1), tone("high", 0.8, 2)]), RATE)
+    soundfile.write(folder / "3.wav", tone("low", 0.8, 3), RATE)
+    rows = [f"{number}.wav,{'tief' if number == 3 else 'tief sehr hoch'}" for number in range(4)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,translation", *rows, ""]), encoding="utf-8")
+    opened = open_run(run, device="cpu", overrides=["data.max_seconds=1", f"data.test={folder}"])
+    evaluation = opened.evaluate("test", Scoring(predictions=True))
+    answers = opened.predict([str(folder / f"{number}.wav") for number in range(4)])
+    assert [row["prediction"] for row in evaluation.predictions] == [answer.text for answer in answers]
+    assert evaluation.scores["exact_match"] == 100.0
+    assert [row["score"] is None for row in evaluation.predictions] == [True, True, True, False]
+
+
 @pytest.mark.parametrize("more", [[], ["decode.beam=3", "decode.n_best=2"], ["decode.sample=true"]])
 def test_a_recording_without_a_frame_has_an_empty_translation(more, tmp_path):
     task = prepared(tmp_path, "features.margin=0", *more)

@@ -34,7 +34,10 @@ class TextGenerationEvaluator(ReferenceScores, Evaluator[Any, Any]):
         self.predictor = predictor
 
     def evaluate(self, model: Any, view: View[Any], scoring: Scoring, share: Share = unshared) -> Evaluation:
-        """Return loss and perplexity by teacher forcing, and the scores of decoded texts; each file is encoded once."""
+        """Return loss and perplexity by teacher forcing, and the scores of decoded texts.
+
+        Each file is encoded once, and a recording longer than `data.max_seconds` again in pieces.
+        """
         split, words = self.data.split(view.split), self.tokenization(view.split)
         references, names = self.data.references(view.split), [shown(name) for name in split.names]
         size = min(scoring.limit or len(references), len(references)) if scoring.decoded else 0
@@ -53,7 +56,7 @@ class TextGenerationEvaluator(ReferenceScores, Evaluator[Any, Any]):
         if scoring.predictions:
             evaluation.predictions = [
                 {"file": names[row], "reference": references[row], "prediction": hypotheses[row],
-                 "score": predictions[row].details["hypotheses"][0]["score"]}
+                 "score": predictions[row].details["hypotheses"][0].get("score")}
                 for row in range(size)
             ]  # fmt: skip
         return evaluation
@@ -70,7 +73,7 @@ class TextGenerationEvaluator(ReferenceScores, Evaluator[Any, Any]):
             rows: Sequence[int] = batch.sample_ids.tolist()
             if min(rows) >= size:
                 return sums, {}
-            return sums, dict(zip(rows, self.predictor.texts(model, outputs.memory, rows), strict=True))
+            return sums, dict(zip(rows, self.predictor.encoded_texts(model, batch, outputs.memory), strict=True))
 
         total, texts = LossSums(), dict[int, Prediction]()
         for sums, part in share(lambda indices: map(job, indices), range(view.num_batches)):

@@ -78,7 +78,10 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
     def evaluate(
         self, model: Conformer, view: View[SpeechBatch], scoring: Scoring, share: Share = unshared
     ) -> Evaluation:
-        """Return the loss, and the error rates of transcripts; each utterance is encoded once."""
+        """Return the loss, and the error rates of transcripts.
+
+        Each utterance is encoded once, and one longer than `data.max_seconds` again in pieces.
+        """
         assert isinstance(view, SpeechView)
         data, size = view.recordings, len(view.utterances_of(0))
         size = min(scoring.limit or size, size) if scoring.decoded else 0
@@ -130,7 +133,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
             rows = batch.sample_ids.tolist()
             if min(rows) >= size:
                 return sums, {}
-            return sums, dict(zip(rows, self.predictor.transcribe(model, batch, outputs.memory), strict=True))
+            return sums, dict(zip(rows, self.predictor.encoded_texts(model, batch, outputs.memory), strict=True))
 
         total, predictions = LossSums(), dict[int, Prediction]()
         for sums, part in share(lambda indices: map(job, indices), range(view.num_batches)):

@@ -79,6 +79,10 @@ class TextGenerator(FilePredictor[Any]):
         rows = generate(model, memory, self.config.decode, self.data.tokenizer, longest, sample_ids)
         return [text_of(hypotheses, self.data.tokenizer, self.data.target_language) for hypotheses in rows]
 
+    def encoded_texts(self, model: Any, batch: Any, memory: Memory) -> list[Prediction]:
+        """Return the texts for a batch and its memory, as `predict` returns them."""
+        return self.texts(model, memory, batch.sample_ids.tolist())
+
     @torch.inference_mode()
     def batch_texts(self, model: Any, batch: Batch) -> list[Prediction]:
         """Return the texts for a batch on the model's device."""

@@ -22,6 +22,7 @@ from tformer_cli.data.speech.recording_sources import AUDIO
 from tformer_cli.data.speech.stored_features import ENDINGS as FEATURES
 from tformer_cli.data.speech.stored_features import read_features
 from tformer_cli.predictors.base import Prediction
+from tformer_cli.predictors.files import FilePredictor
 
 READ_TOGETHER = 64
 """Number of recordings that are read together; of these, recordings of similar lengths form batches."""
@@ -141,6 +142,26 @@ def predict_recordings(
         predictions |= zip(rows.tolist(), predict(model, batch), strict=True)
     ordered = iter([predictions[row] for row in range(len(pieces))])
     return [([next(ordered) for _ in parts], [start / data.rate for start, _ in parts]) for parts in cuts]
+
+
+def with_pieces(
+    predictor: FilePredictor[Any], model: Any, batch: SpeechBatch, predictions: list[Prediction]
+) -> list[Prediction]:
+    """Return predictions for a batch; those for recordings longer than `data.max_seconds` are made from their pieces.
+
+    Args:
+        predictor: its `answers` split recordings by `predict_recordings`.
+        model: in evaluation mode.
+        batch: the recordings.
+        predictions: predictions for whole recordings.
+    """
+    rows = (batch.lengths > predictor.data.max_length).nonzero()[:, 0].tolist()
+    if not rows:
+        return predictions
+    sounds = [batch.sound[row, : batch.lengths[row]].cpu().numpy() for row in rows]
+    answers = predictor.answers(model, sounds, batch.sample_ids[rows].tolist())
+    split = dict(zip(rows, answers, strict=True))
+    return [split.get(row, prediction) for row, prediction in enumerate(predictions)]
 
 
 def joined_text(parts: Sequence[Prediction], separator: str) -> str:

@@ -21,7 +21,7 @@ from tformer_cli.models.decoding import Memory
 from tformer_cli.models.gpt.model import GPT
 from tformer_cli.predictors.base import SEARCH, Companion, Prediction
 from tformer_cli.predictors.files import FilePredictor
-from tformer_cli.predictors.media import RecordingFiles, predict_recordings
+from tformer_cli.predictors.media import RecordingFiles, predict_recordings, with_pieces
 from tformer_cli.predictors.transcription import CausalModel, Transcriber, concatenate
 
 LANGUAGE_MODEL = "decode.language_model"
@@ -122,6 +122,10 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         seconds = [length / batch.rate for length in batch.lengths.tolist()]
         sample_ids = batch.sample_ids.tolist()
         return self.transcriber(model, memory, self.data.limit, seconds, sample_ids)
+
+    def encoded_texts(self, model: Conformer, batch: SpeechBatch, memory: Memory) -> list[Prediction]:
+        """Return the transcripts of a batch, those of long recordings from their pieces, as `predict` returns them."""
+        return with_pieces(self, model, batch, self.transcribe(model, batch, memory))
 
     @torch.inference_mode()
     def transcribe_batch(self, model: Conformer, batch: SpeechBatch) -> list[Prediction]:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tformer_cli.data.speech.batches import SpeechBatch
 from tformer_cli.data.speech.dataset import SpeechData
+from tformer_cli.models.decoding import Memory
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.generation import TextGenerator
-from tformer_cli.predictors.media import RecordingFiles, joined_text, predict_recordings
+from tformer_cli.predictors.media import RecordingFiles, joined_text, predict_recordings, with_pieces
 
 
 class SpeechTranslator(TextGenerator):
@@ -29,6 +31,10 @@ class SpeechTranslator(TextGenerator):
         """Return the translations of recordings, (n,) int16 each, or of stored features, (T, F) float32 each."""
         pieces = predict_recordings(self.data, model, contents, self.batch_texts, numbers)
         return [self._joined(translations) for translations, _ in pieces]
+
+    def encoded_texts(self, model: Any, batch: SpeechBatch, memory: Memory) -> list[Prediction]:
+        """Return the translations of a batch, those of long recordings from their pieces."""
+        return with_pieces(self, model, batch, super().encoded_texts(model, batch, memory))
 
     def _joined(self, parts: Sequence[Prediction]) -> Prediction:
         if len(parts) == 1:
