@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 
 from tests.properties.families import SENTIMENT, family_named
 from tformer_cli.builtin import parallel
+from tformer_cli.cli.compare import show
 from tformer_cli.cli.main import main
 from tformer_cli.decode.shortlist import FILE
 from tformer_cli.errors import ConfigError, RunError
@@ -124,6 +125,59 @@ def test_two_runs(project, monkeypatch):
     assert chrf.metric == "chrf" and chrf.runs[1].score == reports[0].evaluation.scores["chrf"]
 
 
+def scores_by_run(monkeypatch, **right: int) -> None:
+    """Replace evaluations: the first examples of each run, as many as it names, have the reference as prediction."""
+
+    def evaluated(opened, split):
+        result, name = scored.evaluated(opened, split), opened.run.name
+        count = right[name]
+        rows = [
+            {**row, "prediction": row["reference"] if number < count else ""} for number, row in enumerate(result.rows)
+        ]
+        scores = {**result.scores, "exact_match": 100 * count / len(rows)}
+        return dataclasses.replace(result, rows=rows, scores=scores, signatures={"exact_match": f"of {name}"})
+
+    monkeypatch.setattr(compare, "evaluated", evaluated)
+    monkeypatch.setattr(compare, "_check_signatures", lambda *_: None)
+
+
+def test_runs_keep_their_order_and_the_first_is_the_baseline(project, monkeypatch, capsys):
+    scores_by_run(monkeypatch, a=6, b=24)
+    comparison = runs("b", "a", metric="exact_match", by="length")
+    assert [(entry.run, entry.score) for entry in comparison.runs] == [("b", 80), ("a", 20)]
+    first, second = (entry.resampled for entry in comparison.runs)
+    assert first and second and (first.score, second.score) == (80, 20)
+    assert first.p_value is None and second.p_value is not None and second.p_value < 0.01
+    counts = [sum(group.examples * group.scores[run] for group in comparison.groups) / 30 for run in (0, 1)]
+    assert counts == pytest.approx([80, 20]) and comparison.signature == "of b"
+    show(comparison)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:3]]
+    assert lines[0][:2] == ["b", "80.00"] and "-60.00" not in lines[0] and "+0.00" not in lines[0]
+    assert lines[1][:2] == ["a", "20.00"] and "-60.00" in lines[1]
+
+
+def test_scores_of_other_versions_of_a_scorer_are_not_compared(project, monkeypatch):
+    def evaluated(opened, split):
+        return dataclasses.replace(scored.evaluated(opened, split), signatures={"bleu": f"version of {opened.run}"})
+
+    monkeypatch.setattr(compare, "evaluated", evaluated)
+    with pytest.raises(RunError, match="b and a are scored with different settings: version of .*b, and version of"):
+        runs("a", "b")
+
+
+def test_the_metric_of_the_first_run_is_compared(project, monkeypatch):
+    opened = compare.open_run
+
+    def with_metric(run, **options):
+        result = opened(run, **options)
+        result.task.config.trainer.metric = {"a": "chrf", "b": "ter"}[run.name]
+        return result
+
+    monkeypatch.setattr(compare, "open_run", with_metric)
+    assert (runs("a", "b").metric, runs("b", "a").metric) == ("chrf", "ter")
+    assert runs("b", "a", metric="bleu").metric == "bleu"
+
+
 @pytest.mark.parametrize("change", ["predictions", "data", "checkpoint", "search", "shortlist"])
 def test_what_is_saved_counts_only_for_the_same(project, monkeypatch, change):
     more = ["decode.shortlist=auto"] if change == "shortlist" else []
@@ -157,11 +211,15 @@ def shorten(shortlist: Path) -> None:
     save_file(tensors | {"frequent": tensors["frequent"][1:].copy()}, shortlist, metadata)
 
 
-def test_another_run_that_scores_depend_on_counts_by_its_content(project):
+def test_what_scores_depend_on_besides_the_search_counts(project):
     runs("a", "b")
     opened = open_run(Path("a"), overrides=SETTINGS)
     assert scored.saved_evaluation(opened, "test") is not None
     other = dataclasses.replace(opened, used={"evaluation.classifier": "0" * 64})
+    assert scored.saved_evaluation(other, "test") is None
+    other = dataclasses.replace(opened, machine=dataclasses.replace(opened.machine, precision="bf16"))
+    assert scored.saved_evaluation(other, "test") is None
+    other = open_run(Path("a"), overrides=[*SETTINGS, "data.bleu_tokenizer=char"])
     assert scored.saved_evaluation(other, "test") is None
 
 
