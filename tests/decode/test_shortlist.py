@@ -108,6 +108,10 @@ def test_files(tmp_path):
         Shortlist.load(tmp_path, "hash de-en")
     with pytest.raises(ConfigError, match="decode.shortlist: .*/none: no such file: decode.shortlist=auto makes one"):
         Shortlist.load(tmp_path / "none", "")
+    tensors = {"translations": shortlist.translations, "frequent": shortlist.frequent}
+    save_file(tensors, tmp_path / "later", {"format": "2", "vocabulary": "hash en-de"})
+    with pytest.raises(ConfigError, match="later is for a different vocabulary"):
+        Shortlist.load(tmp_path / "later", "hash en-de")
     (tmp_path / "text").write_text("no")
     save_file({"weights": np.zeros(3)}, tmp_path / "model")
     for name in ("text", "model"):

@@ -155,7 +155,7 @@ def test_moving_average_forgets_the_start_soon_and_swaps():
         average.update(step)
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
-    assert average.average[0].item() == pytest.approx(expected, rel=1e-5)
+        assert average.average[0].item() == pytest.approx(expected, rel=1e-5)
     average.swap()
     assert model.weight.item() == pytest.approx(expected, rel=1e-5)
     average.swap()
