@@ -14,6 +14,7 @@ from tests.properties.families import SENTIMENT, family_named
 from tformer_cli import load
 from tformer_cli.cli.main import main
 from tformer_cli.errors import ConfigError, DataError, RunError
+from tformer_cli.runs.folder import locate
 from tformer_cli.train import evaluate, machine
 from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch
@@ -196,3 +197,25 @@ def test_a_checkpoint_has_no_other_checkpoints(project):
     assert evaluate_run(folder, checkpoint="step-00000002").evaluation.scores
     with pytest.raises(RunError, match="step-00000002 is a checkpoint itself: leave out --checkpoint latest"):
         evaluate_run(folder, checkpoint="latest")
+
+
+def test_a_checkpoint_named_directly_is_that_of_its_run(project):
+    run = project / "run"
+    best, texts = locate(run)[1].name, ["a good film", "what a bore"]
+    for name in ("step-00000002", "step-00000004"):
+        folder = run / "checkpoints" / name
+        report = evaluate_run(folder)
+        assert report.path == evaluate_run(run, checkpoint=name).path
+        assert report.path.parent == run / "evaluation" and (report.path.name == "test.json") is (name == best)
+        assert record(report.path)["checkpoint"] == name
+        assert load(folder).predict(texts) == load(run, checkpoint=name).predict(texts)
+
+
+def test_a_checkpoint_outside_of_a_run_is_evaluated_in_its_own_folder(project):
+    name = next(name for name in ("step-00000002", "step-00000004") if locate(project / "run")[1].name != name)
+    copy = project / "copy" / name
+    shutil.copytree(project / "run" / "checkpoints" / name, copy)
+    scores = evaluate_run(project / "run", checkpoint=name).evaluation.scores
+    for _ in range(2):  # the record in the folder is no damage
+        report = evaluate_run(copy)
+        assert report.path == copy / "evaluation" / "test.json" and report.evaluation.scores == scores
