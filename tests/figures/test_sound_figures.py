@@ -9,9 +9,13 @@ import torch
 from tests.properties.families import family_named
 from tformer_cli.draw import Spectrogram, Strip, layout
 from tformer_cli.draw.drawing import Line, Pixels, Text
+from tformer_cli.figures import kinds
 from tformer_cli.figures.base import Subject
 from tformer_cli.figures.spectrogram import KIND, emitted
 from tformer_cli.inspectors.base import Emissions
+
+DRAWN = ("attention", "looks", "rollout", "distance", "heads", "positions", "lens", "spectrogram")
+"""Kinds of figures that need neither training nor time."""
 
 
 def subject_of(name: str, folder, *settings: str) -> Subject:
@@ -65,6 +69,18 @@ def test_only_what_is_trained_is_drawn(weight, title, tmp_path):
     (figure,) = KIND.draw(subject)
     (strip,) = figure.picture.strips
     assert title in strip.title and bool(figure.picture.marks) <= bool(weight)
+
+
+def test_without_ctc_a_recogniser_has_all_figures_of_its_attention(tmp_path):
+    """As many as with CTC, which adds only the strip of its tokens."""
+    drawn = {}
+    for weight in (0, 0.3):
+        subject = subject_of("conformer", tmp_path, f"objective.ctc_weight={weight}")
+        (example,) = subject.examples
+        assert (example.emissions is None) == (weight == 0) and example.outputs
+        available = [kind for name, kind in kinds().items() if name in DRAWN and not kind.missing(subject)]
+        drawn[weight] = [figure.name for kind in available for figure in kind.draw(subject)]
+    assert drawn[0] == drawn[0.3] and len(drawn[0]) > 5
 
 
 def test_silence_before_a_recording_has_negative_times(tmp_path):
