@@ -14,6 +14,7 @@ from tformer_cli.config.compose import compose
 from tformer_cli.runs.checkpoint import usable_files, write_folder
 from tformer_cli.runs.folder import Lock
 from tformer_cli.train import machine
+from tformer_cli.train.launch import launch
 
 FAMILY = family_named("text classification")
 SMALL = [setting for setting in FAMILY.settings if not setting.startswith("trainer.")]
@@ -163,6 +164,15 @@ def test_a_dry_run_refuses_built_in_data_as_training_does(recipe, setting, messa
     assert message in refused
     assert main(command) > 0
     assert capsys.readouterr().err == refused
+
+
+def test_a_run_with_a_setting_that_is_refused_today_is_resumed_with_it(capsys):
+    refused, command = "tokenizer.sampling=0.1", [*COMMAND, "trainer.steps=3", "--run", "old"]
+    launch(compose(FAMILY.recipe, [*SMALL, refused], resumed=True), Path("old"))  # as an earlier version started it
+    assert main([*command, refused]) == 2 and "tokenizer.sampling: it has no effect" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 1
+    assert "tokenizer.sampling: 0.1 -> 0.0: resume with the same" in capsys.readouterr().err
+    assert main([*command, refused, "--resume"]) == 0 and summarise(Path("old")).step == 3
 
 
 def test_runs_show_the_step_of_the_newest_checkpoint():
