@@ -187,7 +187,9 @@ def test_a_mistyped_test_split_is_found_before_training(tmp_path, monkeypatch, n
             for split in ("train", "val"):
                 (tmp_path / f"{split}.{end}").write_text(text * 200)
         translation = family_named("translation")
-        config = translation.config(tmp_path, "data.source=files", f"data.path={tmp_path}", "data.test=tets")
+        config = translation.config(
+            tmp_path, "data.source=files", "data.size=0", f"data.path={tmp_path}", "data.test=tets"
+        )
     with pytest.raises(DataError, match="tets"):
         launch(config, tmp_path / "run", quiet=True)
 

@@ -116,7 +116,7 @@ def test_a_signal_after_the_last_step_leaves_a_complete_run_and_says_so(tmp_path
 
     def signalled(trainer):
         trainer.stopper.number = signal.SIGINT
-        write(trainer)
+        return write(trainer)
 
     monkeypatch.setattr(ending, "_write_result", signalled)
     with pytest.raises(SystemExit) as stop:
