@@ -78,7 +78,7 @@ def test_termination_ends_a_verb_with_its_status_and_closes_its_files(number):
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
-def test_a_signal_that_a_library_swallows_ends_the_next_loop(number, expected):
+def test_a_signal_that_a_library_swallows_ends_the_next_loop(number, expected, interruptible):
     with ending() as request:
         with contextlib.suppress(BaseException):
             send(number)

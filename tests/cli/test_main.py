@@ -109,7 +109,9 @@ def test_every_failure_is_one_line_and_a_code(error, code, line, monkeypatch, ca
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("error", [RuntimeError("only a single TORCH_LIBRARY"), None])
-def test_a_signal_during_an_import_has_its_status_whatever_the_library_raises(number, error, monkeypatch, capfd):
+def test_a_signal_during_an_import_has_its_status_whatever_the_library_raises(
+    number, error, interruptible, monkeypatch, capfd
+):
     def run(arguments: list[str]) -> int:
         try:
             os.kill(os.getpid(), number)

@@ -249,7 +249,7 @@ def test_built_in_shapes_have_a_validation_split_and_two_languages(tmp_path):
         assert any(word in caption for caption in task.data.references("validation"))
         assert task.data.split("validation").origin == "built-in shapes, validation"
     wrong = tasks.build(compose("quickstart/captions", [*settings, "data.language=fr"]))
-    with pytest.raises(DataError, match="no captions in 'fr': take one of en, ja"):
+    with pytest.raises(ConfigError, match="data.language: built-in data is in en and ja, not 'fr'"):
         wrong.prepare(tmp_path)
 
 

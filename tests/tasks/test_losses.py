@@ -14,7 +14,14 @@ from tformer_cli import tasks
 FAMILY = {family.name: family for family in FAMILIES}
 SMOOTHING = 0.1
 CERTAIN = ["model.dropout=0", "model.attention_dropout=0", "model.ffn_dropout=0"]
-NSP = ["bert.nsp=true", "data.source=files", "data.documents=blank", "model.max_length=24", "tokenizer.vocab_size=40"]
+NSP = [
+    "bert.nsp=true",
+    "data.source=files",
+    "data.size=0",
+    "data.documents=blank",
+    "model.max_length=24",
+    "tokenizer.vocab_size=40",
+]
 
 
 def prepared(name: str, folder: Path, *more: str, smoothing: float = SMOOTHING):

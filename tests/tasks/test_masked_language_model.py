@@ -13,7 +13,13 @@ from tformer_cli.tokenizers.huggingface import MASK
 
 BERT = family_named("bert")
 PAIRS = ("data.validation_share=0.5", "bert.nsp=true", "data.across_documents=true", "data.documents=file")
-SMALL = ("data.source=files", "data.documents=line", "data.across_documents=false", "tokenizer.vocab_size=40")
+SMALL = (
+    "data.source=files",
+    "data.size=0",
+    "data.documents=line",
+    "data.across_documents=false",
+    "tokenizer.vocab_size=40",
+)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def test_what_both_splits_are_parts_of_is_read_once(name, data, tmp_path, monkey
     read = files.lines
     monkeypatch.setattr(files, "lines", lambda path: opened.update([path]) or read(path))
     family = family_named(name)
-    task = family.task(tmp_path, "data.source=files", f"data.path={data}")
+    task = family.task(tmp_path, "data.source=files", "data.size=0", f"data.path={data}")
     assert len(set(task.data.fingerprint().values())) == 2
     assert opened == {Path(data): 1}
 
@@ -50,7 +50,7 @@ def test_another_share_of_a_text_has_another_fingerprint(tmp_path):
     (tmp_path / "text.txt").write_text("".join(f"line {number}\n" for number in range(99)), encoding="utf-8")
 
     def fingerprint(*settings: str) -> dict[str, str]:
-        data = ["data.source=files", f"data.path={tmp_path / 'text.txt'}"]
+        data = ["data.source=files", "data.size=0", f"data.path={tmp_path / 'text.txt'}"]
         return tasks.build(family_named("gpt").config(tmp_path, *data, *settings)).data.fingerprint()
 
     usual, changed = fingerprint(), fingerprint("data.validation_share=0.4")
