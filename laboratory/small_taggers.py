@@ -36,7 +36,7 @@ TAGS = (
     "data.path={data}/conll2000", "data.batch_tokens=1024", "optim.warmup_steps=50", f"trainer.steps={TUNING}",
     "trainer.evaluate_every=200", "trainer.checkpoint_every=200", "trainer.samples=0",
 )  # fmt: skip
-TUNED, FROZEN = ("optim.lr=0.001", "model.dropout=0.1"), ("head.frozen=true", "optim.lr=0.01", "model.dropout=0.1")
+TUNED, FROZEN = ("optim.lr=0.001", "model.dropout=0.1"), ("head.frozen=true", "optim.lr=0.01")
 """Settings of a tagger whose weights are all trained, and of one whose output layer alone is."""
 SHARED = "tokenizer.path={vocabulary}"
 QUICK = ("trainer.steps=20", "data.batch_tokens=512", "optim.warmup_steps=5", "trainer.evaluate_every=0")
