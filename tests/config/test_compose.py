@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tformer_cli.config import compose as composing
+from tformer_cli.config import hydra_groups
 from tformer_cli.config import recipes as recipe_files
 from tformer_cli.config.compose import (
     as_resumed,
@@ -305,11 +305,11 @@ def test_a_changed_option_file_counts_and_results_are_not_shared(tmp_path, monke
     """Hydra composes the same options once in a process, as long as no file of the folder changes."""
     conf = tmp_path / "conf"
     shutil.copytree(recipe_files.folder("conf"), conf)
-    monkeypatch.setattr(composing, "folder", lambda kind: conf if kind == "conf" else recipe_files.folder(kind))
+    monkeypatch.setattr(hydra_groups, "folder", lambda kind: conf if kind == "conf" else recipe_files.folder(kind))
     before = compose(RECIPE, [*GIVEN, "optim=cosine"])
     file = conf / "optim" / "cosine.yaml"
     file.write_text(file.read_text(encoding="utf-8") + "beta1: 0.125\n", encoding="utf-8")
     os.utime(file, ns=(1, 1))
     assert before.optim.beta1 != 0.125 == compose(RECIPE, [*GIVEN, "optim=cosine"]).optim.beta1
-    composing._compose_groups({"optim": "cosine"}, type(before))["optim"].clear()
-    assert composing._compose_groups({"optim": "cosine"}, type(before))["optim"]
+    hydra_groups.compose_groups({"optim": "cosine"}, type(before))["optim"].clear()
+    assert hydra_groups.compose_groups({"optim": "cosine"}, type(before))["optim"]

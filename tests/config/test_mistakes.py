@@ -161,7 +161,7 @@ def test_an_option_of_another_task_is_named(tmp_path, monkeypatch):
     recipe = write(tmp_path, "task: translation\n")
     find = recipe_files.folder
     monkeypatch.setattr(recipe_files, "folder", lambda kind: tmp_path / "conf" if kind == "conf" else find(kind))
-    monkeypatch.setattr("tformer_cli.config.compose.folder", recipe_files.folder)
+    monkeypatch.setattr("tformer_cli.config.hydra_groups.folder", recipe_files.folder)
     assert failure(recipe, *GIVEN, "model=vision").startswith("model=vision: unknown setting 'model.patch'")
     assert failure(recipe, *GIVEN, "model=broken").startswith("the options model=broken cannot be composed")
 

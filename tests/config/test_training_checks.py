@@ -174,10 +174,10 @@ def test_a_run_that_was_started_with_them_is_resumed(tmp_path):
 
 def test_fine_tuning_refuses_them_too(tmp_path, capsys):
     run = str(Path(__file__).parents[1] / "fixtures" / "format-1" / "vit")
-    given = ["finetune", "quickstart/vit", "--from", run, "--dry-run"]
-    assert main([*given, "augment.magnitude=12"]) == 2
+    command = ["finetune", "quickstart/vit", "--from", run, "--dry-run"]
+    assert main([*command, "augment.magnitude=12"]) == 2
     assert "augment.magnitude: it has no effect with augment.operations=0" in capsys.readouterr().err
-    assert main([*given, "augment.magnitude=12", "augment.operations=1"]) == 0
+    assert main([*command, "augment.magnitude=12", "augment.operations=1"]) == 0
 
 
 @pytest.mark.parametrize("task", tasks())

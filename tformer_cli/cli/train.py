@@ -140,7 +140,7 @@ def _composed(recipe: str, overrides: list[str], start: Start | None, *, resumed
     """Compose the configuration of a run, sized to its data or adapted to the model that it starts from."""
     from tformer_cli.cli.output import note
     from tformer_cli.config.compose import compose
-    from tformer_cli.config.experiments import without_effect
+    from tformer_cli.config.effect import without_effect
     from tformer_cli.config.overrides import parse
 
     config = compose(recipe, overrides, complete=start is None, resumed=resumed)

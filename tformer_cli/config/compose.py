@@ -8,18 +8,19 @@ and values: it cannot run code (`_target_` is refused) or read the environment (
 
 from __future__ import annotations
 
-import copy
 import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tformer_cli.config import values
-from tformer_cli.config.experiments import check_together, current_name, experiment, require, tasks, without_effect
+from tformer_cli.config.effect import check_effect
+from tformer_cli.config.experiments import check_together, current_name, experiment, require, tasks
 from tformer_cli.config.family import family as family_named
-from tformer_cli.config.overrides import Overrides, chosen_family, keys, option, parse, refuse_text, unsuited
-from tformer_cli.config.recipes import RecipeInfo, default_name, family_of, find, fitting, folder, groups, recipes
+from tformer_cli.config.hydra_groups import compose_groups
+from tformer_cli.config.overrides import Overrides, chosen_family, keys, option, parse, refuse_text
+from tformer_cli.config.recipes import RecipeInfo, default_name, family_of, find, groups, recipes
 from tformer_cli.config.schema import Experiment
 from tformer_cli.config.values import differences, flatten
 from tformer_cli.config.yaml import Document, dump_yaml, read_yaml, strings
@@ -71,7 +72,8 @@ def compose(
     if complete:
         check_together(config, training=not resumed)
     if complete and not resumed:
-        _check_effect(document, config, _assemble(schema, selected, file_values, Overrides()), requested.values)
+        recipe_alone = functools.partial(_assemble, schema, selected, file_values, Overrides())
+        check_effect(document, config, requested.values, recipe_alone)
     return config
 
 
@@ -297,31 +299,6 @@ def _check(document: Document, tree: Mapping[str, Any], schema: type[Experiment]
     return values.nest(checked)
 
 
-def _check_effect(document: Document, config: Experiment, recipe: Experiment, given: Mapping[str, Any]) -> None:
-    """Refuse settings that have no effect with the others, where the user wrote them.
-
-    A value of the file counts if it has no effect with the other values of the file. A value of the command line counts
-    if it is not the file's.
-
-    Args:
-        document: the file.
-        config: the settings of the file and the command line.
-        recipe: the settings of the file alone.
-        given: values of the command line by dotted key.
-
-    Raises:
-        ConfigError: naming the first such setting; for a value of the file, with its line.
-    """
-    before = values.flatten(recipe)
-    for key, error in without_effect(config, given).items():
-        if values.plain(given[key]) != before[key]:
-            raise error
-    # A file without `defaults` was printed by `--dry-run`, where a value may be left without effect by others.
-    in_file = [key for key in before if "defaults" in document.data and key in document.lines]
-    for key, error in without_effect(recipe, without_effect(config, in_file)).items():
-        raise ConfigError(f"{document.location(key)}: {error.cause}", error.remedy)
-
-
 def _defaults(entries: Any) -> dict[str, str]:
     """Return the options of a defaults list by group; `_self_` must be last: a file's values override its groups."""
     listed: dict[str, str] = {}
@@ -362,8 +339,8 @@ def _assemble(
     """
     below = {group: requested.options.get(group, name) for group, name in selected.items()}
     above = {group: name for group, name in requested.options.items() if group not in selected}
-    tree = _compose_groups(below, schema)
-    for layer in (file_values, _compose_groups(above, schema), values.nest(requested.values)):
+    tree = compose_groups(below, schema)
+    for layer in (file_values, compose_groups(above, schema), values.nest(requested.values)):
         tree = _merge(tree, layer)
     return values.build(tree, schema)
 
@@ -375,60 +352,3 @@ def _merge(tree: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any
         inner = merged.get(key)
         merged[key] = _merge(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return merged
-
-
-@functools.lru_cache(maxsize=64)
-def _composed_by_hydra(conf: Path, options: tuple[tuple[str, str], ...], changed: tuple[int, ...]) -> dict[str, Any]:
-    """Compose options of a configuration folder by Hydra, once in a process unless the folder's files change.
-
-    Args:
-        conf: the configuration folder.
-        options: pairs of group and option.
-        changed: modification times of the folder's files.
-
-    Raises:
-        ConfigError: if Hydra cannot compose them.
-    """
-    import hydra
-    from hydra.core.config_store import ConfigStore
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    ConfigStore.instance().store("tformer_recipe", {"defaults": [{group: name} for group, name in options]})
-    outer = GlobalHydra.instance().hydra  # the calling program may use Hydra too
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(conf), version_base="1.3"):
-            composed = hydra.compose("tformer_recipe")
-        return cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=False))
-    except (HydraException, OmegaConfBaseException) as error:
-        listed = ", ".join(f"{group}={name}" for group, name in options)
-        raise ConfigError(f"the options {listed} cannot be composed", f"check their files in {conf}") from error
-    finally:
-        GlobalHydra.instance().clear()
-        if outer is not None:
-            GlobalHydra.instance().initialize(outer)
-
-
-def _compose_groups(options: Mapping[str, str], schema: type[Experiment]) -> dict[str, Any]:
-    """Compose the settings of some options of `conf/` by Hydra, and check them.
-
-    Raises:
-        ConfigError: if an option has settings that the task does not, such as a vision model for translation.
-    """
-    if not options:
-        return {}
-    conf = folder("conf")
-    changed = tuple(path.stat().st_mtime_ns for path in sorted(conf.rglob("*.yaml")))
-    tree = copy.deepcopy(_composed_by_hydra(conf, tuple(options.items()), changed))
-    for group, name in options.items():
-        try:
-            values.check({group: tree.get(group) or {}}, schema)
-        except ConfigError as error:
-            suited = fitting(group, schema)
-            if suited and name in groups().get(group, ()) and name not in suited:
-                raise unsuited(group, name, schema) from None
-            raise ConfigError(f"{group}={name}: {error.cause}", error.remedy) from None
-    return values.check(tree, schema)

@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import functools
 import importlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
@@ -134,49 +134,6 @@ def require(config: Experiment) -> None:
         listed = ", ".join(missing[:-1]) + " and " + missing[-1] if len(missing) > 1 else missing[0]
         remedy = " ".join(f"{key}={PLACEHOLDERS.get(key, '...')}" for key in missing)
         raise ConfigError(f"{listed} must be given", f"add {remedy}")
-
-
-def without_effect(config: Experiment, keys: Collection[str]) -> dict[str, ConfigError]:
-    """Return an error for each setting that has no effect with the others, by the conditions of `schema.setting`.
-
-    Nobody is misled by a default, by a value that turns something off (0, false or empty), or by a detail of what a
-    setting in `keys` turns off.
-
-    Args:
-        config: the settings.
-        keys: dotted keys of the settings that the user gave, among which such settings are found.
-
-    Returns:
-        The errors by key.
-    """
-    schema, errors = type(config), {}
-    settings, flat, default = values.leaves(schema), values.flatten(config), values.flatten(schema())
-    for key in keys:
-        conditions = list(_conditions(settings[key]))
-        if not conditions or not flat[key] or flat[key] == default[key]:
-            continue
-        if any(_is_met(flat, *condition) for condition in conditions):
-            continue
-        if any(not allowed and name in keys for name, allowed in conditions):
-            continue
-        others = " and ".join(f"{name}={values.written(flat[name])}" for name, _ in conditions)
-        name, allowed = conditions[0]
-        remedy = f"set {name}={allowed[0]}" if allowed else f"change {name}"
-        errors[key] = ConfigError(f"{key}: it has no effect with {others}", f"leave it out, or {remedy}")
-    return errors
-
-
-def _conditions(leaf: values.Leaf) -> Iterator[tuple[str, list[str]]]:
-    """Yield the dotted key and the allowed values of each condition of a setting; no values: any but 0, false, ""."""
-    for condition in leaf.only:
-        name, equals, allowed = condition.partition("=")
-        key = name if "." in name else f"{leaf.key.rpartition('.')[0]}.{name}"
-        yield key, allowed.split("|") if equals else []
-
-
-def _is_met(flat: Mapping[str, Any], key: str, allowed: Sequence[str]) -> bool:
-    """Return whether a setting has one of the allowed values; a task without this setting meets each condition."""
-    return key not in flat or (values.written(flat[key]) in allowed if allowed else bool(flat[key]))
 
 
 def check_together(config: Any, *, training: bool = True) -> None:

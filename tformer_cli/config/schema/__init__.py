@@ -192,7 +192,7 @@ class TextExperiment(Experiment):
     """The settings of a recipe on text."""
 
     samples_segmentations: ClassVar[bool] = False
-    """Whether training samples the segmentations of texts, as `tokenizer.sampling` says."""
+    """The flag says that training samples the segmentations of texts (`tokenizer.sampling`)."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     if TYPE_CHECKING:  # defined by the subclass of each task
