@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import ABSOLUTE_POSITIONS, Combine, Positions
+from tformer_cli.data.core.device import to_device
 from tformer_cli.nn.positions import (
     PositionVectors,
     frequencies,
@@ -119,7 +120,7 @@ def rotate_2d(x: Tensor, positions: Tensor, base: float = 100.0) -> Tensor:
     """
     if x.shape[-1] % 4:
         raise ValueError(f"rotary positions of a grid need a head width divisible by 4, not {x.shape[-1]}")
-    rate = frequencies(x.shape[-1] // 2, base).to(x.device, non_blocking=True)
+    rate = to_device(frequencies(x.shape[-1] // 2, base), x.device)
     angles = (positions.clamp(min=0)[..., None].float() * rate).flatten(-2)  # (T, 2, K / 4) to (T, K / 2)
     return rotate_pairs(x, angles)
 

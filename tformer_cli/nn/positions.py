@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import ABSOLUTE_POSITIONS, Combine, Positions
+from tformer_cli.data.core.device import to_device
 
 
 def frequencies(dim: int, base: float = 10_000.0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -161,7 +162,7 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     Raises:
         ValueError: if K is odd.
     """
-    rates = frequencies(x.shape[-1], base).to(x.device, non_blocking=True)
+    rates = to_device(frequencies(x.shape[-1], base), x.device)
     return rotate_pairs(x, positions[:, None].float() * rates)  # m theta
 
 

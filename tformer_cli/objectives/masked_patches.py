@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tformer_cli.config.schema import AttentionKind
+from tformer_cli.data.core.device import to_device
 from tformer_cli.data.image.augment import denormalise, uniforms
 from tformer_cli.data.image.inputs import ImageBatch
 from tformer_cli.models.patch_head import MaskedPatchModel
@@ -47,9 +48,7 @@ class MaskedPatches(Objective[MaskedPatchModel, ImageBatch]):
         """Return the predictions for the patches that `masks` selects."""
         (images,) = self.data.inputs(batch, training=model.training)
         colours = self.colours(images)
-        masked, sources, indices = (
-            part.to(images.device, non_blocking=True) for part in self.masks(batch, colours.shape[1])
-        )
+        masked, sources, indices = (to_device(part, images.device) for part in self.masks(batch, colours.shape[1]))
         scores = model(images, masked, sources, indices).float()
         return PatchPredictions(scores, colours.flatten()[indices], indices)
 

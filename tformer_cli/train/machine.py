@@ -41,7 +41,7 @@ class Machine:
 
     @property
     def is_asynchronous(self) -> bool:
-        """Whether the device computes in the background, so that reading a number waits for it."""
+        """Return whether the device computes in the background, so that reading a number waits for it."""
         return self.device.type != "cpu"
 
     def autocast(self) -> torch.autocast:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.family import Sizes
+from tformer_cli.data.core.device import to_device
 from tformer_cli.models.recurrent import LayerStates, initialise, with_hypothesis_axis
 from tformer_cli.models.recurrent_lm import RecurrentLMConfig
 from tformer_cli.nn.attention import EVERYTHING, Mask
@@ -66,9 +67,9 @@ class RecurrentLM(nn.Module):
             groups, places = document_groups(documents.cpu())
             outputs = []
             for tokens_of_group in groups:
-                inputs = x.flatten(0, 1)[tokens_of_group.to(x.device, non_blocking=True)]
+                inputs = x.flatten(0, 1)[to_device(tokens_of_group, x.device)]
                 outputs.append(self.stack(inputs, self.stack.zero_states(inputs))[0].flatten(0, 1))
-            return self.dropout(torch.cat(outputs)[places.to(x.device, non_blocking=True)].view_as(x))
+            return self.dropout(torch.cat(outputs)[to_device(places, x.device)].view_as(x))
 
     def start(self, prompt: Tensor, beams: int, max_steps: int) -> LayerStates:
         """Read a prompt except its last token, and return a state to continue it.
