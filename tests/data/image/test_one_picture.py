@@ -57,6 +57,36 @@ def test_what_is_transparent_is_white():
     assert decoded(saved(palette, transparency=palette.getpixel((0, 0))), channels=3)[0, 0].tolist() == [255, 255, 255]
 
 
+def png(bits: int, kind: int, transparent: bytes, row: bytes) -> bytes:
+    """Return a PNG of SIDE equal rows; `kind` is its colour type: 0 for grey, 2 for colours."""
+    head = struct.pack(">IIBBBBB", SIDE, SIDE, bits, kind, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"tRNS", transparent), (b"IDAT", zlib.compress((b"\0" + row) * SIDE)), (b"IEND", b""))
+    parts = (struct.pack(">I", len(c)) + name + c + struct.pack(">I", zlib.crc32(name + c)) for name, c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_transparent_grey_of_a_png_is_white_in_each_depth(bits):
+    values = (0, 1) if bits == 1 else (1, 2)
+    packed = sum(values[column % 2] << bits * (SIDE - 1 - column) for column in range(SIDE))
+    content = png(bits, 0, struct.pack(">H", values[0]), packed.to_bytes(SIDE * bits // 8, "big"))
+    for channels in (1, 3):
+        pixels = decoded(content, channels=channels)
+        assert (pixels[:, ::2] == 255).all()
+        assert (pixels[:, 1::2] == round(values[1] * 255 / ((1 << bits) - 1))).all()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_transparent_colour_of_a_png_is_white_in_each_depth(bits):
+    """Of 16 bits, a colour that differs from the transparent one in its lower bits alone stays as it is."""
+    style = ">3B" if bits == 8 else ">3H"
+    transparent, other = ((1, 2, 3), (1, 2, 4)) if bits == 8 else ((256, 513, 770), (256, 513, 771))
+    row = (struct.pack(style, *transparent) + struct.pack(style, *other)) * (SIDE // 2)
+    pixels = decoded(png(bits, 2, struct.pack(">3H", *transparent), row), channels=3)
+    assert (pixels[:, ::2] == 255).all()
+    assert (pixels[:, 1::2] == (other if bits == 8 else (1, 2, 3))).all()
+
+
 def test_sixteen_bits_become_eight():
     deep = np.linspace(0, 65535, SIDE * SIDE).astype(np.uint16).reshape(SIDE, SIDE)
     expected = np.floor(deep * (255 / 65535) + 0.5)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from tformer_cli.config.schema import Fit
 from tformer_cli.data.core.media import BadItem, files_below, opened, reason
@@ -48,6 +48,8 @@ BITS_PER_SAMPLE = 258
 """Tag of TIFF."""
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
 """Tag of TIFF for the meaning of its values, and the value for black as the largest one."""
+GREY_STEPS = {"L;2": 85, "L;4": 17}
+"""Pillow's names for grey of 2 and 4 bits in PNG files, and its factors to 8 bits."""
 TRANSPARENT = ("LA", "PA", "RGBA", "RGBa")
 
 # Implausible metadata is refused or ignored here, so Pillow's warnings about it are not shown.
@@ -98,7 +100,7 @@ def scaled_size(source: Path | str | bytes, config: ImageDataConfig, name: str =
     return _open(source, name, lambda image: _scaled(image.size, config))
 
 
-def _open(source: Path | str | bytes, name: str, use: Callable[[Image.Image], Result]) -> Result:
+def _open(source: Path | str | bytes, name: str, use: Callable[[ImageFile.ImageFile], Result]) -> Result:
     try:
         with opened(source, name, BadPicture) as stream:
             _check_foreign(stream, name)
@@ -172,8 +174,27 @@ def _scaled(size: tuple[int, int], config: ImageDataConfig) -> tuple[int, int]:
     return max(1, round(width * rows / height)), rows
 
 
-def _pixels(image: Image.Image, config: ImageDataConfig, name: str) -> np.ndarray:
+def _load(image: ImageFile.ImageFile) -> None:
+    """Decode an image. The transparent colour of a PNG file becomes one of the decoded values.
+
+    Pillow converts grey of 2 and 4 bits and colours of 16 bits to 8 bits, but not their transparent colour.
+    """
+    colour, file, stored = image.info.get("transparency"), image.fp, list(image.tile)  # Pillow clears them
     image.load()
+    if image.format != "PNG" or colour is None:
+        return
+    if (kind := stored[0].args) in GREY_STEPS:
+        image.info["transparency"] = colour * GREY_STEPS[kind]
+    elif kind == "RGB;16B" and file is not None:
+        with Image.open(file, formats=("PNG",)) as copy:
+            copy.tile = [stored[0]._replace(args="RGB;16L")]  # the lower 8 bits of each value in place of the upper
+            lower = np.array(copy)
+        equal = (np.asarray(image).astype(np.uint16) << 8 | lower) == np.array(colour)
+        image.putalpha(Image.fromarray(np.where(equal.all(-1), 0, 255).astype(np.uint8)))
+
+
+def _pixels(image: ImageFile.ImageFile, config: ImageDataConfig, name: str) -> np.ndarray:
+    _load(image)
     _turn(image)
     plain = _plain(image, name).convert("L" if config.channels == 1 else "RGB")
     size = _scaled(plain.size, config)
