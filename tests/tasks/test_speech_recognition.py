@@ -345,11 +345,19 @@ def test_a_recording_longer_than_the_model_takes_is_heard_in_pieces(spaces, sepa
     assert starts == pytest.approx([time + pieces[1][0] / RATE for time in expected])
 
 
-def test_a_long_recording_is_scored_as_it_is_predicted(tmp_path):
+def test_a_long_recording_is_scored_as_it_is_predicted(tmp_path, monkeypatch):
     task = prepared(tmp_path, "data.max_seconds=0.6", "data.validation_share=0.5")
     torch.manual_seed(0)
     model = task.model().eval()
+    decoded, transcribe = [], task.predictor.transcribe
+
+    def counted(model, batch, memory):
+        decoded.extend(batch.lengths.tolist())
+        return transcribe(model, batch, memory)
+
+    monkeypatch.setattr(task.predictor, "transcribe", counted)
     evaluation = task.evaluate(model, "validation", Scoring(predictions=True))
+    assert max(decoded) <= 0.6 * RATE  # no recording is decoded whole as well as in pieces
     sound = task.data.split("validation").sound
     sounds = [sound[row] for row in range(len(evaluation.predictions))]
     assert max(map(len, sounds)) > 0.6 * RATE

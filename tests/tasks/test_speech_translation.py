@@ -190,6 +190,21 @@ def test_long_recordings_are_scored_as_they_are_predicted(run, tmp_path):
     assert [row["score"] is None for row in evaluation.predictions] == [True, True, True, False]
 
 
+def test_an_evaluation_decodes_a_long_recording_in_pieces_alone(tmp_path, monkeypatch):
+    task = prepared(tmp_path, "data.max_seconds=0.6", "data.validation_share=0.5")
+    decoded, texts = [], task.predictor.texts
+
+    def counted(model, memory, sample_ids):
+        decoded.extend(memory.lengths.tolist())
+        return texts(model, memory, sample_ids)
+
+    monkeypatch.setattr(task.predictor, "texts", counted)
+    task.evaluate(task.model().eval(), "validation", Scoring(predictions=True))
+    longest = int(task.data.output_frames(np.array([0.6 * RATE]).astype(int))[0])
+    sound = task.data.split("validation").sound
+    assert max(len(sound[row]) for row in range(len(sound))) > 0.6 * RATE and 0 < max(decoded) <= longest
+
+
 @pytest.mark.parametrize("more", [[], ["decode.beam=3", "decode.n_best=2"], ["decode.sample=true"]])
 def test_a_recording_without_a_frame_has_an_empty_translation(more, tmp_path):
     task = prepared(tmp_path, "features.margin=0", *more)

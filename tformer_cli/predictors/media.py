@@ -21,6 +21,7 @@ from tformer_cli.data.speech.dataset import SpeechData
 from tformer_cli.data.speech.recording_sources import AUDIO
 from tformer_cli.data.speech.stored_features import ENDINGS as FEATURES
 from tformer_cli.data.speech.stored_features import read_features
+from tformer_cli.models.decoding import Memory
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.files import FilePredictor
 
@@ -145,7 +146,11 @@ def predict_recordings(
 
 
 def with_pieces(
-    predictor: FilePredictor[Any], model: Any, batch: SpeechBatch, predictions: list[Prediction]
+    predictor: FilePredictor[Any],
+    model: Any,
+    batch: SpeechBatch,
+    memory: Memory,
+    predict: Callable[[Any, SpeechBatch, Memory], list[Prediction]],
 ) -> list[Prediction]:
     """Return predictions for a batch; those for recordings longer than `data.max_seconds` are made from their pieces.
 
@@ -153,15 +158,20 @@ def with_pieces(
         predictor: its `answers` split recordings by `predict_recordings`.
         model: in evaluation mode.
         batch: the recordings.
-        predictions: predictions for whole recordings.
+        memory: output of the model's encoder for them.
+        predict: returns the predictions of a model for whole recordings and their memory.
     """
-    rows = (batch.lengths > predictor.data.max_length).nonzero()[:, 0].tolist()
-    if not rows:
-        return predictions
-    sounds = [batch.sound[row, : batch.lengths[row]].cpu().numpy() for row in rows]
-    answers = predictor.answers(model, sounds, batch.sample_ids[rows].tolist())
-    split = dict(zip(rows, answers, strict=True))
-    return [split.get(row, prediction) for row, prediction in enumerate(predictions)]
+    too_long = (batch.lengths > predictor.data.max_length).cpu()
+    if not too_long.any():
+        return predict(model, batch, memory)
+    divided, whole = (rows.nonzero()[:, 0] for rows in (too_long, ~too_long))
+    sounds = [batch.sound[row, : batch.lengths[row]].cpu().numpy() for row in divided.tolist()]
+    answers = predictor.answers(model, sounds, batch.sample_ids[divided].tolist())
+    predictions = dict(zip(divided.tolist(), answers, strict=True))
+    if len(whole):
+        others = predict(model, batch.select(whole), memory.select(whole))
+        predictions |= zip(whole.tolist(), others, strict=True)
+    return [predictions[row] for row in range(len(too_long))]
 
 
 def joined_text(parts: Sequence[Prediction], separator: str) -> str:

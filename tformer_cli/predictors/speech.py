@@ -125,7 +125,7 @@ class SpeechRecogniser(FilePredictor[Conformer]):
 
     def encoded_texts(self, model: Conformer, batch: SpeechBatch, memory: Memory) -> list[Prediction]:
         """Return the transcripts of a batch, those of long recordings from their pieces, as `predict` returns them."""
-        return with_pieces(self, model, batch, self.transcribe(model, batch, memory))
+        return with_pieces(self, model, batch, memory, self.transcribe)
 
     @torch.inference_mode()
     def transcribe_batch(self, model: Conformer, batch: SpeechBatch) -> list[Prediction]:

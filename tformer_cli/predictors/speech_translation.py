@@ -34,7 +34,7 @@ class SpeechTranslator(TextGenerator):
 
     def encoded_texts(self, model: Any, batch: SpeechBatch, memory: Memory) -> list[Prediction]:
         """Return the translations of a batch, those of long recordings from their pieces."""
-        return with_pieces(self, model, batch, super().encoded_texts(model, batch, memory))
+        return with_pieces(self, model, batch, memory, super().encoded_texts)
 
     def _joined(self, parts: Sequence[Prediction]) -> Prediction:
         if len(parts) == 1:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -47,6 +47,14 @@ class SpeechBatch(Batch):
     def target_lengths(self) -> Tensor:
         """Return the number of tokens in each row of `targets`, (B,), int64."""
         return self.transcript_lengths + 1
+
+    def select(self, rows: Tensor) -> Self:
+        """Return the batch of some of the utterances.
+
+        Args:
+            rows: numbers of the utterances, (B',), int64.
+        """
+        return self._each_tensor(lambda value: value[rows])
 
     def sizes(self) -> tuple[float, float]:
         """Return real and padded seconds of sound."""
