@@ -60,6 +60,15 @@ def test_a_missing_file_of_drafts_is_an_error_before_the_model_is_opened(stand_i
     assert "nowhere" in capsys.readouterr().err and not stand_ins.open_run
 
 
+@pytest.mark.parametrize("name", ["drafts.jsonl", "drafts.csv", "drafts.TSV.gz", "drafts.parquet"])
+def test_a_table_of_drafts_is_refused_before_the_model_is_opened(stand_ins, capsys, name):
+    """Its lines would be taken for drafts: `{"de": "x"}` for a translation."""
+    Path(name).write_text('{"de": "x"}\n')
+    assert main(["translate", "r", "--draft", name]) == 1
+    error = f"error: --draft {name}: a table, and drafts are lines of text: write one draft a line, as in .txt\n"
+    assert capsys.readouterr().err == error and not stand_ins.open_run
+
+
 def test_inputs_and_drafts_cannot_both_be_standard_input():
     for files in ([], [Path("-")]):
         with pytest.raises(ConfigError, match="--draft -: the inputs are read from standard input"):

@@ -14,7 +14,7 @@ REMEDY = "give one draft for each line of the input, an empty one to translate f
 
 
 def check(drafts: Path, files: Sequence[Path]) -> None:
-    """Refuse drafts that cannot be opened, or that come from standard input together with the inputs.
+    """Refuse drafts that cannot be opened, are a table, or come from standard input together with the inputs.
 
     Args:
         drafts: file of the drafts.
@@ -22,11 +22,17 @@ def check(drafts: Path, files: Sequence[Path]) -> None:
 
     Raises:
         ConfigError: if both are standard input.
-        DataError: if the file cannot be opened.
+        DataError: if the file cannot be opened, or its name is that of a table, whose lines are no drafts.
     """
+    from tformer_cli.data.core.files import table_kind
+
     if str(drafts) == "-" and (not files or Path("-") in files):
         raise ConfigError("--draft -: the inputs are read from standard input", "name a file of inputs or of drafts")
     text.check([drafts])
+    if table_kind(drafts):
+        raise DataError(
+            f"--draft {drafts}: a table, and drafts are lines of text", "write one draft a line, as in .txt"
+        )
 
 
 def paired(lines: Iterable[Line], drafts: Path) -> Iterator[Line]:
