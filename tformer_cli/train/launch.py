@@ -169,7 +169,7 @@ def _prepare(task, run: Path, ranks, console, rebuild):
     """
     task.require()  # importing the libraries may take seconds, in which no data is prepared
     if ranks.first:
-        with console.if_slow("preparing the data (later runs on the same data read it from the cache)"):
+        with console.if_slow("preparing the data (encoded texts, decoded images and audio are cached for later runs)"):
             task = _prepare_here(task, run, console, rebuild)
     ranks.wait()
     return task if ranks.first else _prepare_here(task, run, console, rebuild)
