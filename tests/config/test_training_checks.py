@@ -18,6 +18,7 @@ SMOOTHING = "optim.label_smoothing=0.1"
 CONSISTENT = ["regularise.consistency=1", "model.dropout=0"]
 SAMPLING = ["tokenizer.sampling=0.1"]
 FROZEN = "head.frozen=true"
+LOADED = "tokenizer.path=runs/first"
 NO_MASKS = ["augment.time_masks=0", "augment.frequency_masks=0"]
 MAGNITUDE = """\
 defaults:
@@ -91,6 +92,12 @@ CASES = [
     ("token tagging", [FROZEN, "regularise.disagreement_output=1"], "disagreement_output: .* with head.frozen=true"),
     ("speech translation", ["augment.noise_low_db=1"], "noise_low_db: .* augment.noise=0.0: .*change augment.noise"),
     ("text classification", ["data.size=5"], "data.size: .* with data.source=files"),
+    ("gpt", ["decode.temperature=0.5"], "decode.temperature: .* with decode.sample=false: .* decode.sample=true"),
+    ("translation", ["decode.top_k=3"], "decode.top_k: .* with decode.sample=false"),
+    ("captions", ["decode.top_p=0.9"], "decode.top_p: .* with decode.sample=false"),
+    ("conformer", ["decode.seed=2"], "decode.seed: .* with decode.sample=false"),
+    ("translation", [LOADED], 'tokenizer.vocab_size: .* with tokenizer.path=runs/first: .* tokenizer.path=""'),
+    ("speech translation", [LOADED, "tokenizer.lossless=true"], "tokenizer.lossless: .* tokenizer.path=runs/first"),
 ]
 """Families, settings that have no effect or cannot have the one that they name, and what the error says."""
 
@@ -138,6 +145,8 @@ def test_a_run_that_was_trained_with_them_is_opened(name, settings, message, tmp
         ("vit", [FROZEN, "model.dropout=0"]),
         ("vit", ["data.source=files", "data.path=x", "data.size=5"]),
         ("captions", ["model.stem=resnet", "model.resnet.dim=32", "model.patch_size=1", "data.image_size=32"]),
+        ("gpt", ["decode.sample=true", "decode.temperature=0.5", "decode.top_k=3", "decode.seed=2"]),
+        ("conformer", [LOADED]),
         ("speech translation", ["augment.time_masks=0", "augment.adaptive_masks=0.1", "augment.time_mask_share=0.2"]),
     ],
 )
@@ -163,6 +172,12 @@ def test_a_value_without_effect_in_a_file_is_named_with_its_line(tmp_path):
         compose(str(tmp_path / "mine.yaml"))
     assert compose(str(tmp_path / "mine.yaml"), ["augment.operations=2"]).augment.magnitude == 12
     assert compose(str(tmp_path / "mine.yaml"), ["augment.magnitude=9"]).augment.operations == 0
+
+
+def test_a_recipes_vocabulary_may_give_way_to_a_loaded_one():
+    """The recipe sets the size of its vocabulary; its user loads another one."""
+    languages = ["data.path=distilled", "data.source_language=en", "data.target_language=de"]
+    assert compose("translation/student", [*languages, LOADED]).tokenizer.path == "runs/first"
 
 
 def test_a_run_that_was_started_with_them_is_resumed(tmp_path):

@@ -12,7 +12,7 @@ from tformer_cli.cli.arguments import PredictionArguments, check_options, use_op
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.inputs import BadInput, OnLong, Readable, Refusal, merged, readable, windows
-from tformer_cli.train.applicable import check_trained
+from tformer_cli.train.applicable import check_settings, check_trained
 
 TEXTS = [family for family in FAMILIES if family.inputs and not family.inputs[0].endswith((".png", ".wav"))]
 LONG = {"question answering": "where " * 400 + "\tAnn lives in Oslo."}
@@ -185,7 +185,31 @@ def test_options_that_mean_nothing_are_refused(family, tmp_path):
 def test_options_without_effect_are_refused(name, settings, given, reason, tmp_path):
     family = family_named(name)
     with pytest.raises(ConfigError, match=reason):
-        use_options(tasks.build(family.config(tmp_path, *settings)), given)
+        check_options(tasks.build(family.config(tmp_path, *settings)), given, translating=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "reason"),
+    [
+        ("translation", ["decode.temperature=0.5"], "decode.temperature has no effect: it is for sampling"),
+        ("gpt", ["decode.seed=2"], "decode.seed has no effect: it is for sampling.*: add decode.sample=true"),
+        ("gpt", ["decode.sample=true", "decode.beam=2"], "decode.beam has no effect: it is for searching"),
+        ("captions", ["decode.top_k=3"], "decode.top_k has no effect: it is for sampling"),
+        (
+            "conformer",
+            ["decode.method=prefix", "decode.max_length=2"],
+            "decode.max_length has no effect: decode.method",
+        ),
+    ],
+)
+def test_settings_of_another_search_are_refused_in_evaluations(name, settings, reason, tmp_path):
+    task = tasks.build(family_named(name).config(tmp_path))
+    with pytest.raises(ConfigError, match=reason):
+        check_settings(task, settings)
+
+
+def test_settings_of_sampling_are_accepted_with_it(tmp_path):
+    check_settings(tasks.build(family_named("gpt").config(tmp_path)), ["decode.sample=true", "decode.top_k=3"])
 
 
 def test_numbers_have_no_likeliest_labels(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,8 +72,8 @@ def project(trained, tmp_path, monkeypatch):
     return tmp_path
 
 
-def command(*more: str, output: str = "out") -> list[str]:
-    settings = ["data.source=files", "data.path=data", *SEARCH]
+def command(*more: str, output: str = "out", search: Sequence[str] = SEARCH) -> list[str]:
+    settings = ["data.source=files", "data.path=data", *search]
     return ["distill", "run", *settings, "--output", output, "--device", "cpu", *more]
 
 
@@ -155,8 +156,8 @@ def test_an_interrupted_command_continues_to_the_same_bytes(project, capsys, sto
 
 def test_samples_continue_as_well(project, monkeypatch):
     """Random numbers depend on the number of a line, also after an interruption."""
-    sampled = ["decode.sample=true", "decode.n_best=2"]
-    assert main(command(*sampled, output="plain")) == 0
+    sampled = ["decode.sample=true", "decode.n_best=2", *SEARCH[1:]]  # no beam
+    assert main(command(output="plain", search=sampled)) == 0
     finish = distill._finish
 
     def killed(folder, output, name, origin, progress):
@@ -169,8 +170,8 @@ def test_samples_continue_as_well(project, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(distill, "_finish", killed)
-        assert main(command(*sampled)) == 130
-    assert finish is distill._finish and main(command(*sampled)) == 0
+        assert main(command(search=sampled)) == 130
+    assert finish is distill._finish and main(command(search=sampled)) == 0
     assert content("out")["train.ja"] == content("plain")["train.ja"]
     assert content("out")["train.en"].count(b"\n") == content("out")["train.ja"].count(b"\n") == 80
     lines = content("out")["train.en"].splitlines()

@@ -168,7 +168,7 @@ def check_options(task: Any, arguments: PredictionArguments, *, translating: boo
         raise _cannot_translate(arguments.run, name)
     if arguments.draft is not None and not task.predictor.takes_drafts:
         cause = f"--draft: the model of {arguments.run} does not edit drafts, it generates translations token by token"
-        raise ConfigError(cause, "leave it out; docs/editing.md describes models that edit")
+        raise ConfigError(cause, "leave it out, or train one that edits: tformer pretrain translation/levenshtein")
     check_settings(task, arguments.settings, arguments.options, OPTIONS)
     if arguments.on_long:
         names = [choice.name for choice in OnLong]
@@ -201,16 +201,9 @@ def named_as_options(options: Mapping[str, str]) -> Iterator[None]:
 
 
 def use_options(task: Any, arguments: PredictionArguments) -> None:
-    """Set the options of the task, and refuse those that have no effect with the other settings of the run.
-
-    Raises:
-        ConfigError: if an option has no effect; the error names it.
-    """
+    """Set the options of the task, after `check_options`."""
     from tformer_cli.predictors.inputs import OnLong
 
-    for name, option in arguments.options.items():
-        if reason := task.predictor.unused(name):
-            raise ConfigError(f"{option} has no effect", reason)
     if arguments.top:
         task.predictor.top = arguments.top
     if arguments.on_long:

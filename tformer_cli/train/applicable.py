@@ -38,7 +38,30 @@ def check_settings(
         ConfigError: if there is such a setting; the error names the first.
     """
     check_trained(settings)
-    _check_decode(task, decode_settings(settings) | dict(options or {}), all_options)
+    named = decode_settings(settings) | dict(options or {})
+    _check_decode(task, named, all_options)
+    if named:
+        _check_used(task, settings, named)
+
+
+def _check_used(task: Task, settings: Sequence[str], options: Mapping[str, str]) -> None:
+    """Refuse search settings that have no effect with the other settings, such as a temperature without sampling.
+
+    Args:
+        task: task of the run.
+        settings: see `check_settings`.
+        options: options or keys by the names of settings.
+
+    Raises:
+        ConfigError: if there is such a setting; the error names the first.
+    """
+    from tformer_cli import tasks
+    from tformer_cli.config.compose import override
+
+    predictor = tasks.build(override(task.config, settings, trained=True)).predictor
+    for name, option in options.items():
+        if reason := predictor.unused(name):
+            raise ConfigError(f"{option} has no effect", reason)
 
 
 def check_trained(settings: Sequence[str]) -> None:

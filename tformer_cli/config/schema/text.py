@@ -142,6 +142,8 @@ class QuestionDataConfig(TokenBudget, DividedDataConfig):
 
 
 TokenizerKind = Names("TokenizerKind", "unigram bpe char")
+TO_TRAIN = 'path=""'
+"""Condition of settings of a tokenizer that is trained: one that is loaded does not follow them."""
 
 
 @dataclass
@@ -149,16 +151,23 @@ class TokenizerConfig:
     """A SentencePiece model, trained from the training split unless a path is given."""
 
     path: str = setting("", "a trained tokenizer: a .model file, or a run folder; empty: train one")
-    kind: TokenizerKind = setting(TokenizerKind.unigram, "segmentation algorithm")
-    vocab_size: int = setting(8000, "size of the vocabulary, special tokens included", low=8, high=10_000_000)
-    joint: bool = setting(True, "use one vocabulary for both languages")
-    character_coverage: float = setting(1.0, "share of characters in the text that have a piece", low=0.9, high=1)
-    byte_fallback: bool = setting(False, "encode unknown characters as bytes")
-    user_symbols: list[str] = setting([], "pieces that are never split")
-    lossless: bool = setting(
-        False, "keep white space and Unicode forms: decode(encode(x)) == x, except for a space before <mask>"
+    kind: TokenizerKind = setting(TokenizerKind.unigram, "segmentation algorithm", only=TO_TRAIN)
+    vocab_size: int = setting(
+        8000, "size of the vocabulary, special tokens included", low=8, high=10_000_000, only=TO_TRAIN
     )
-    lines: int = setting(1_000_000, "maximum number of lines to train on; drawn at random if there are more", low=101)
+    joint: bool = setting(True, "use one vocabulary for both languages", only=TO_TRAIN)
+    character_coverage: float = setting(
+        1.0, "share of characters in the text that have a piece", low=0.9, high=1, only=TO_TRAIN
+    )
+    byte_fallback: bool = setting(False, "encode unknown characters as bytes", only=TO_TRAIN)
+    user_symbols: list[str] = setting([], "pieces that are never split", only=TO_TRAIN)
+    lossless: bool = setting(
+        False, "keep white space and Unicode forms: decode(encode(x)) == x, except for a space before <mask>",
+        only=TO_TRAIN,
+    )  # fmt: skip
+    lines: int = setting(
+        1_000_000, "maximum number of lines to train on; drawn at random if there are more", low=101, only=TO_TRAIN
+    )
     sampling: float = setting(
         0.0, "training: subword regularisation strength (unigram: alpha; bpe: dropout rate)", low=0, high=1
     )

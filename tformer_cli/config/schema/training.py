@@ -175,9 +175,11 @@ class DecodeConfig:
         Stopping.next,
         "stop when no unfinished hypothesis could win if it ended at the next step, or at any length (longest: exact)",
     )
-    temperature: float = setting(1.0, "sampling: divisor of the logits", low=1e-4)
-    top_k: int = setting(0, "sampling: draw from the k most probable tokens; 0: all", low=0)
-    top_p: float = setting(1.0, "sampling: draw from the smallest set of tokens with probability p", low=0, high=1)
+    temperature: float = setting(1.0, "sampling: divisor of the logits", low=1e-4, only="sample=true")
+    top_k: int = setting(0, "sampling: draw from the k most probable tokens; 0: all", low=0, only="sample=true")
+    top_p: float = setting(
+        1.0, "sampling: draw from the smallest set of tokens with probability p", low=0, high=1, only="sample=true"
+    )
     batch: int = setting(0, "sentences per batch; 0: as many as have 320 hypotheses, 64 with beam 5", low=0)
     workers: int = setting(0, "decoding processes of one thread, CPU and Linux only; 0: one per physical core", low=0)
     precision: DecodePrecision = setting(DecodePrecision.fp32, "int8: quantised products, on CPUs with VNNI")
@@ -188,7 +190,7 @@ class DecodeConfig:
         is_path=True,
     )
     alignments: bool = setting(False, "also return the source token that each output token is aligned to")
-    seed: int = setting(1, "sampling: random seed")
+    seed: int = setting(1, "sampling: random seed", only="sample=true")
 
     def check(self) -> None:
         """Refuse to return more hypotheses than the beam has.
