@@ -1,5 +1,6 @@
 """The packages that errors suggest to install are names that pip finds."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -25,3 +26,16 @@ def test_a_missing_library_is_one_line_with_the_command_that_installs_it():
     with pytest.raises(ConfigError) as caught:
         library("no_such_module", "no-such-package", "speech")
     assert str(caught.value) == (f"this needs no-such-package, which is not installed: {install_command('speech')}")
+
+
+def test_no_message_points_to_a_page_that_a_wheel_lacks():
+    texts = []
+    for path in (Path(__file__).parent.parent / "tformer_cli").rglob("*.py"):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        docstrings = {id(node.value) for node in ast.walk(module) if isinstance(node, ast.Expr)}
+        texts += [
+            f"{path.name}:{node.lineno}"
+            for node in ast.walk(module)
+            if isinstance(node, ast.Constant) and id(node) not in docstrings and "docs/" in str(node.value)
+        ]
+    assert texts == []

@@ -46,6 +46,10 @@ def test_every_recipe_is_in_the_wheel(installed, tmp_path):
     assert done.returncode == 0 and names and all(name in done.stdout for name in names)
 
 
+def test_type_checkers_use_the_annotations_of_the_wheel(installed):
+    assert (installed / "tformer_cli" / "py.typed").is_file()
+
+
 def test_the_demo_recipe_runs_from_an_empty_folder(installed, tmp_path):
     small = (
         "data.size=200", "trainer.steps=2", "tokenizer.vocab_size=500", "trainer.evaluate_limit=2", "trainer.threads=1",

@@ -160,7 +160,7 @@ def arguments_of(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     name, given = settings.get("architecture"), settings.get("model_args")
     if not isinstance(name, str) or name not in ARCHITECTURES:
-        remedy = f"tformer reads plain Vision Transformers, as {', '.join(list(ARCHITECTURES)[1:16:5])}: docs/images.md"
+        remedy = f"choose a plain Vision Transformer, such as {', '.join(list(ARCHITECTURES)[1:16:5])}"
         raise ConfigError(f"{where}: {str(name)[:60]!r} of timm is not supported", remedy)
     if given is not None and not isinstance(given, dict):
         raise ConfigError(f"{where}: model_args is {str(given)[:60]!r}, not an object")
