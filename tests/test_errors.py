@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tformer_cli.errors import ConfigError, install_command, library
+from tformer_cli.errors import ConfigError, Library, install_command, library, require
 
 EXTRAS = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"][
     "optional-dependencies"
@@ -26,6 +26,22 @@ def test_a_missing_library_is_one_line_with_the_command_that_installs_it():
     with pytest.raises(ConfigError) as caught:
         library("no_such_module", "no-such-package", "speech")
     assert str(caught.value) == (f"this needs no-such-package, which is not installed: {install_command('speech')}")
+
+
+def test_one_error_names_all_missing_libraries_and_one_command_installs_them():
+    libraries = [
+        Library("no_such_module", "no-such-package", "speech"),
+        Library("json", "json", "numbers"),
+        Library("no_such_module", "no-such-package", "demo"),
+        Library("neither_this", "another", "demo"),
+    ]
+    with pytest.raises(ConfigError) as caught:
+        require(libraries)
+    cause, _, command = str(caught.value).partition(": ")
+    assert cause == "this needs no-such-package, another, which are not installed"
+    advised = re.findall(r"'([^']+)'", command)
+    assert sorted(advised) == sorted({line.replace(" ", "") for name in ("speech", "demo") for line in EXTRAS[name]})
+    require(libraries[1:2])
 
 
 def test_no_message_points_to_a_page_that_a_wheel_lacks():

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from tformer_cli.errors import ConfigError
+from tformer_cli.errors import ConfigError, require
 from tformer_cli.metrics.answers import answer_scores, normal_answer
 from tformer_cli.metrics.images import Moments, frechet_distance, relative_spread
-from tformer_cli.metrics.labels import confusion, labels_scores, needs_libraries, number_scores, several_labels_scores
+from tformer_cli.metrics.labels import confusion, labels_scores, number_scores, scores_library, several_labels_scores
 from tformer_cli.metrics.speech import speech_scores
 from tformer_cli.metrics.tags import plain_tags_scores, tags_scores
 
@@ -133,13 +133,13 @@ def test_a_missing_library_of_speech_names_its_extra(monkeypatch: pytest.MonkeyP
 NUMBERS = np.array([0.0, 1.0, 3.0])
 NEED = {
     "scikit-learn": [
-        lambda: needs_libraries(False),
+        lambda: require([scores_library(False)]),
         lambda: labels_scores(NUMBERS, NUMBERS, ["a", "b"]),
         lambda: confusion(NUMBERS, NUMBERS, 2, 2),
         lambda: several_labels_scores(NUMBERS, NUMBERS),
         lambda: plain_tags_scores([["A"]], [["A"]]),
     ],
-    "scipy": [lambda: needs_libraries(True), lambda: number_scores(NUMBERS, NUMBERS)],
+    "scipy": [lambda: require([scores_library(True)]), lambda: number_scores(NUMBERS, NUMBERS)],
     "seqeval": [lambda: tags_scores([["O"]], [["O"]], "iob2")],
 }
 

@@ -6,8 +6,8 @@ import contextlib
 import errno
 import importlib
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 
 class TformerError(Exception):
@@ -92,14 +92,40 @@ def library(module: str, package: str, extra: str) -> Any:
     Raises:
         ConfigError: if it is not installed.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"this needs {package}, which is not installed", install_command(extra)) from error
+    require([Library(module, package, extra)])
+    return importlib.import_module(module)
 
 
-def install_command(extra: str) -> str:
-    """Return the command that installs the packages of an extra, with their names and versions.
+class Library(NamedTuple):
+    """A module of a package that belongs to an extra; see `library`."""
+
+    module: str
+    package: str
+    extra: str
+
+
+def require(libraries: Iterable[Library]) -> None:
+    """Import the modules of several packages, so that one error names all packages that are missing.
+
+    Raises:
+        ConfigError: if a package is not installed.
+    """
+    extras: dict[str, str] = {}
+    first: ImportError | None = None
+    for module, package, extra in libraries:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            extras.setdefault(package, extra)
+            first = first or error
+    if extras:
+        verb = "is" if len(extras) == 1 else "are"
+        cause = f"this needs {', '.join(extras)}, which {verb} not installed"
+        raise ConfigError(cause, install_command(*extras.values())) from first
+
+
+def install_command(*extras: str) -> str:
+    """Return the command that installs the packages of extras, with their names and versions.
 
     The packages are named one by one, because `pip install 'tformer-cli[EXTRA]'` fails if tformer was installed from a
     checkout or a wheel.
@@ -111,5 +137,8 @@ def install_command(extra: str) -> str:
     except metadata.PackageNotFoundError:  # a checkout that is not installed
         requirements = []
     named = [line.partition(";") for line in requirements]
-    packages = [name.strip() for name, _, marker in named if re.search(rf"extra == ['\"]{extra}['\"]", marker)]
-    return "pip install " + (" ".join(f"'{name}'" for name in packages) or f"-e '.[{extra}]' in tformer's checkout")
+    extras = tuple(dict.fromkeys(extras))
+    pattern = rf"extra == ['\"]({'|'.join(extras)})['\"]"
+    packages = dict.fromkeys(name.strip() for name, _, marker in named if re.search(pattern, marker))
+    checkout = f"-e '.[{','.join(extras)}]' in tformer's checkout"
+    return "pip install " + (" ".join(f"'{name}'" for name in packages) or checkout)

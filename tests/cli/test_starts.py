@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,29 @@ def test_a_start_that_was_killed_while_it_wrote_its_settings_begins_anew(more):
     Path("new/.config.yaml.writing").write_text("task: ")
     assert main([*COMMAND[:-1], "--run", "new", *more]) == 0
     assert not Path("new/.config.yaml.writing").exists() and Path("new/config.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "missing"),
+    [
+        ("quickstart/conformer", ["jiwer", "soundfile", "soxr", "espeakng-loader"]),
+        ("quickstart/speech_translation", ["soundfile", "soxr", "espeakng-loader"]),
+        ("quickstart/vit", ["scikit-learn"]),
+        ("text/tagging", ["seqeval"]),
+    ],
+)
+def test_a_dry_run_names_all_missing_packages_as_a_run_does(recipe, missing, monkeypatch, capsys):
+    """One command installs them; neither has read data before."""
+    for module in ("jiwer", "soundfile", "soxr", "espeakng_loader", "sklearn", "sklearn.metrics", "seqeval.metrics"):
+        monkeypatch.setitem(sys.modules, module, None)
+    command, errors = ["pretrain", recipe, "data.path=data"], []
+    command = command[:2] if recipe.startswith("quickstart") else command
+    for more in (["--dry-run"], ["--run", "new"]):
+        assert main([*command, *more]) == 2
+        errors.append(capsys.readouterr().err.splitlines()[-1])
+    verb = "is" if len(missing) == 1 else "are"
+    assert errors[0].startswith(f"error: this needs {', '.join(missing)}, which {verb} not installed: pip install ")
+    assert errors[0] == errors[1] and all(package in errors[0].partition(" installed: ")[2] for package in missing)
 
 
 def test_a_dry_run_notices_data_that_is_not_there(capsys):

@@ -25,7 +25,7 @@ def test_libraries_are_imported_before_the_time_of_preparations_is_taken(tmp_pat
         yield
 
     monkeypatch.setattr(Console, "if_slow", if_slow)
-    monkeypatch.setattr(TextClassificationEvaluator, "require", lambda self: events.append("libraries"))
+    monkeypatch.setattr(TextClassificationEvaluator, "libraries", lambda self: events.append("libraries") or [])
     config = compose("text/classification", [f"data.path={SENTIMENT}", "data.text=wrong", f"data.cache={tmp_path}"])
     with pytest.raises(DataError, match="no column 'wrong'"):
         launch(config, tmp_path / "run", quiet=True)

@@ -122,7 +122,10 @@ def _train(
     if saved is not None:
         config = as_resumed(config, saved, overrides)
     if dry_run:
+        from tformer_cli import tasks
+
         result(to_yaml(config))
+        tasks.build(config).require()
         check_paths(config)
         note(summary(config, run), quiet=quiet)
         return

@@ -14,6 +14,7 @@ from tformer_cli.data.core.batch import B
 from tformer_cli.data.core.view import View
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Picture, Sound
+from tformer_cli.errors import Library
 from tformer_cli.metrics.bootstrap import Resampled, Statistic, paired_bootstrap
 from tformer_cli.objectives.base import Loss, LossSums, M, Objective
 from tformer_cli.signals import poll
@@ -111,11 +112,15 @@ class Evaluator(Generic[M, B]):
         self.data: Any = objective.data
 
     def require(self) -> None:
-        """Check, before any data is read, that the libraries that compute the scores are installed.
+        """Check, before any data is read, that the settings of the scores are possible.
 
         Raises:
-            ConfigError: if one is missing.
+            ConfigError: if they are not.
         """
+
+    def libraries(self) -> list[Library]:
+        """Return the libraries of extras that compute the scores."""
+        return []
 
     def prepare(self) -> None:
         """Check that the scores of the prepared data can be computed.

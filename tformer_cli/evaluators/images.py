@@ -18,7 +18,7 @@ from tformer_cli.data.image.images import Images, duplicates
 from tformer_cli.data.image.inputs import ImageBatch
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Gallery, HeatMap, Picture
-from tformer_cli.errors import DataError, library
+from tformer_cli.errors import DataError, Library
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, perplexity, spread
 from tformer_cli.figures.attention import class_attention, last_weights
 from tformer_cli.inspectors.images import patches_of
@@ -74,9 +74,9 @@ class ImageClassificationEvaluator(Evaluator[Any, LabelledImageBatch]):
         super().__init__(objective)
         self.predictor = predictor
 
-    def require(self) -> None:
-        """Check that the library of the scores is installed."""
-        library("sklearn.metrics", "scikit-learn", "images")
+    def libraries(self) -> list[Library]:
+        """Return the library of the scores."""
+        return [Library("sklearn.metrics", "scikit-learn", "images")]
 
     def evaluate(
         self, model: Any, view: View[LabelledImageBatch], scoring: Scoring, share: Share = unshared

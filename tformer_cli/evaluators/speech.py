@@ -13,20 +13,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
-from tformer_cli.config.schema import AttentionKind, Case
+from tformer_cli.config.schema import AttentionKind, Case, Numbers
 from tformer_cli.data.core.view import View
 from tformer_cli.data.speech.batches import SpeechBatch
 from tformer_cli.data.speech.dataset import SpeechData
-from tformer_cli.data.speech.transcripts import combine, normaliser, signature
+from tformer_cli.data.speech.transcripts import NUM2WORDS, combine, normaliser, signature
 from tformer_cli.data.speech.view import SpeechView
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Picture, Sound, Spectrogram
+from tformer_cli.errors import Library
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, spread
 from tformer_cli.figures.attention import last_layer, mean_map
 from tformer_cli.inspectors.speech import SpeechRecognitionInspector
 from tformer_cli.languages import script_shares
 from tformer_cli.metrics.bootstrap import Statistic, mean_of, ratio_of
-from tformer_cli.metrics.speech import speech_library, speech_scores, utterance_counts
+from tformer_cli.metrics.speech import JIWER, speech_scores, utterance_counts
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.objectives.base import LossSums
 from tformer_cli.objectives.ctc import CTC
@@ -61,9 +62,13 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
         self.predictor, self.inspector = predictor, inspector
 
     def require(self) -> None:
-        """Check that jiwer is installed, and that transcripts can be normalised."""
-        speech_library()
+        """Check that transcripts can be normalised."""
         _ = self.data.normalise, self.normalise
+
+    def libraries(self) -> list[Library]:
+        """Return the library of the scores, and that of numbers in words."""
+        forms = (self.data.config.transcripts, self.data.config.scoring)
+        return [JIWER, *(NUM2WORDS for form in forms if form.numbers is Numbers.words)]
 
     @functools.cached_property
     def normalise(self) -> Callable[[str], str]:

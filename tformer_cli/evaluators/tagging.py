@@ -13,8 +13,8 @@ from tformer_cli.data.text.tag_schemes import TagScheme, find_scheme
 from tformer_cli.data.text.tagged import TaggedSentences
 from tformer_cli.data.text.tagged_words import TaggedBatch, TaggedWords
 from tformer_cli.decode.workers import Share, unshared
+from tformer_cli.errors import Library
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Sample, Scoring, batch_on_device, spread
-from tformer_cli.metrics.labels import library
 from tformer_cli.metrics.tags import plain_tags_scores, tags_scores
 
 Sentence = tuple[int, list[str], list[float]]
@@ -32,9 +32,9 @@ class TaggingEvaluator(Evaluator[Any, TaggedBatch]):
         scheme = self.data.scheme
         return "f1" if scheme is None or scheme.has_entities else "accuracy"
 
-    def require(self) -> None:
-        """Check that seqeval is installed."""
-        library("seqeval.metrics", "seqeval")
+    def libraries(self) -> list[Library]:
+        """Return the library of the scores."""
+        return [Library("seqeval.metrics", "seqeval", "text")]
 
     def first_scorer(self, metric: str) -> str | None:
         """Return an empty signature for F1, which ignored the scheme in version 0.1."""

@@ -16,14 +16,15 @@ from tformer_cli.data.core.cells import shortest
 from tformer_cli.data.core.view import View
 from tformer_cli.data.text.classified_texts import ClassifiedTexts, TextBatch
 from tformer_cli.decode.workers import Share, unshared
+from tformer_cli.errors import Library
 from tformer_cli.evaluators.base import Evaluation, Evaluator, Row, Sample, Scoring, batch_on_device, spread
 from tformer_cli.metrics.bootstrap import Statistic
 from tformer_cli.metrics.labels import (
     described_labels,
     labels_scores,
     labels_statistic,
-    needs_libraries,
     number_scores,
+    scores_library,
     several_labels_scores,
 )
 from tformer_cli.objectives.base import Objective
@@ -52,9 +53,9 @@ class TextClassificationEvaluator(Evaluator[Any, TextBatch]):
         if self.data.config.data.target is Target.label:
             self.groups |= {"label": ("reference",)}
 
-    def require(self) -> None:
-        """Check that scikit-learn, or SciPy for numbers, is installed."""
-        needs_libraries(self.data.config.data.target is Target.number)
+    def libraries(self) -> list[Library]:
+        """Return the library of the scores: scikit-learn, or SciPy for numbers."""
+        return [scores_library(self.data.config.data.target is Target.number)]
 
     def evaluate(self, model: Any, view: View[TextBatch], scoring: Scoring, share: Share = unshared) -> Evaluation:
         """Return the loss and the target's scores."""

@@ -24,13 +24,10 @@ def library(module: str, package: str) -> Any:
     return errors.library(module, package, "text")
 
 
-def needs_libraries(numbers: bool) -> None:
-    """Check before training that the libraries for the scores of labels, or of numbers, are installed.
-
-    Raises:
-        ConfigError: if a library is not installed.
-    """
-    library("scipy.stats", "scipy") if numbers else library("sklearn.metrics", "scikit-learn")
+def scores_library(numbers: bool) -> errors.Library:
+    """Return the library that computes the scores of labels, or of numbers."""
+    module, package = ("scipy.stats", "scipy") if numbers else ("sklearn.metrics", "scikit-learn")
+    return errors.Library(module, package, "text")
 
 
 def labels_scores(

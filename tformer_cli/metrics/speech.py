@@ -11,13 +11,17 @@ SPEECH_SCORES = ("wer", "cer", "sentence_errors", "substitutions", "insertions",
 """Names of the scores that `speech_scores` returns, in order."""
 
 
+JIWER = errors.Library("jiwer", "jiwer", "speech")
+"""The library of the scores."""
+
+
 def speech_library() -> Any:
     """Import and return jiwer.
 
     Raises:
         ConfigError: if it is not installed.
     """
-    return errors.library("jiwer", "jiwer", "speech")
+    return errors.library(*JIWER)
 
 
 def speech_scores(targets: Sequence[str], predictions: Sequence[str]) -> tuple[dict[str, float], list[float]]:

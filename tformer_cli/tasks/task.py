@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from tformer_cli import errors
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.data.core.dataset import Data
 from tformer_cli.data.core.view import View
@@ -82,11 +83,12 @@ class Task:
     accept: Callable[[Mapping[str, Companion]], None] = lambda companions: None
 
     def require(self) -> None:
-        """Check, before `prepare` reads any data, that the libraries that compute the scores are installed.
+        """Check, before `prepare` reads any data, that the libraries that read it and compute the scores are installed.
 
         Raises:
-            ConfigError: if one is missing.
+            ConfigError: naming all that are missing; or if the settings of the scores are impossible.
         """
+        errors.require([*self.evaluator.libraries(), *self.data.libraries()])
         self.evaluator.require()
 
     def prepare(self, run: Path) -> None:

@@ -9,7 +9,7 @@ from tformer_cli.config.family import Sizes
 from tformer_cli.data.core.batch import B
 from tformer_cli.data.core.splits import find_split
 from tformer_cli.data.core.view import View
-from tformer_cli.errors import DataError
+from tformer_cli.errors import DataError, Library
 
 
 class Split(Protocol):
@@ -47,6 +47,10 @@ class Data(Generic[S, B]):
         self._views: dict[tuple[str, bool], View[B]] = {}
 
     # --- preparation ---
+
+    def libraries(self) -> list[Library]:
+        """Return the libraries of extras that read the data."""
+        return []
 
     def prepare(self, run: Path) -> None:
         """Read training and validation data, learn from the first, and divide both into batches.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tformer_cli.config.family import Sizes
-from tformer_cli.config.schema import ImageDataConfig, Target
+from tformer_cli.config.schema import ImageDataConfig, Source, Target
 from tformer_cli.data.core.balance import Balance
 from tformer_cli.data.core.batch import B, Batch
 from tformer_cli.data.core.batching import ByEpoch, shuffled
@@ -24,7 +24,8 @@ from tformer_cli.data.core.splits import find_split
 from tformer_cli.data.core.view import View
 from tformer_cli.data.image.images import Images, duplicates, read_images
 from tformer_cli.data.image.inputs import ImageBatch, ImageInputs
-from tformer_cli.data.image.picture_sources import LAYOUT
+from tformer_cli.data.image.picture_sources import DIGITS, LAYOUT
+from tformer_cli.errors import Library
 
 C = TypeVar("C", bound=Batch, covariant=True)
 """The type of a batch."""
@@ -50,6 +51,10 @@ class ImageData(Data[Images, B]):
         super().__init__(config)
         self.images = ImageInputs(config.data, config.augment, config.seed)
         self.validation_is_drawn = False
+
+    def libraries(self) -> list[Library]:
+        """Return the library that has the built-in images."""
+        return [DIGITS] if self.config.data.source is Source.builtin else []
 
     @property
     def usual_length(self) -> int:

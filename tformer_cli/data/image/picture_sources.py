@@ -29,12 +29,14 @@ from tformer_cli.data.core.names import SPLITS, one_with_ending, with_ending
 from tformer_cli.data.core.splits import Layout, is_other_split
 from tformer_cli.data.image.idx import LABELS, PICTURES, idx_items, open_idx
 from tformer_cli.data.image.pictures import ENDINGS
-from tformer_cli.errors import DataError, library
+from tformer_cli.errors import DataError, Library, library
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import LabelledImageDataConfig
 
 SETTINGS = "data.image, data.label"
+DIGITS = Library("sklearn", "scikit-learn", "demo")
+"""The library that has the built-in images."""
 IDX = re.compile(r"images([-.])idx3-ubyte(\.gz)?$")
 DIGITS_TEST_SHARE, DIGITS_SEED, DIGITS_WHITE = 1 / 6, 1797, 16
 
@@ -216,7 +218,7 @@ def _digits(config: LabelledImageDataConfig, split: str, labelled: bool) -> Unde
 
     A sixth of them is the test split.
     """
-    learn = library("sklearn", "scikit-learn", "demo")
+    learn = library(*DIGITS)
 
     def rows() -> Iterator[Row]:
         digits = library("sklearn.datasets", "scikit-learn", "demo").load_digits()

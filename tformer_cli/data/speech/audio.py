@@ -18,7 +18,7 @@ import numpy as np
 
 from tformer_cli.data.core.media import BadItem, files_below, opened, reason
 from tformer_cli.data.speech import audio_heads, sound_parts
-from tformer_cli.errors import TformerError, library
+from tformer_cli.errors import Library, TformerError, library
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import SpeechDataConfig
@@ -30,7 +30,8 @@ ENDINGS = (
     ".opus", ".mp3",
 )  # fmt: skip
 KINDS = "WAV, AIFF, CAF, AU, SPHERE, FLAC, OGG (Vorbis, Opus, FLAC), MP3"
-EXTRA = "speech"
+SOUNDFILE, SOXR = Library("soundfile", "soundfile", "speech"), Library("soxr", "soxr", "speech")
+"""The libraries that decode and resample."""
 UNRECOGNISED = 1
 """Error code of libsndfile for an unknown format."""
 LEAST_RATE, MOST_RATE = 1000, 768_000
@@ -91,7 +92,7 @@ def read_sound(source: Path | str | bytes, sample_rate: int, name: str = "") -> 
             or longer than 4 hours. Rates under 1,000 and over 768,000 samples per second are errors too.
         ConfigError: if soundfile or soxr is not installed.
     """
-    soundfile = library("soundfile", "soundfile", EXTRA)
+    soundfile = library(*SOUNDFILE)
     name = name or (str(source) if not isinstance(source, bytes) else "the recording")
     try:
         with opened(source, name, BadRecording) as stream:
@@ -142,7 +143,7 @@ def _resampled(file: Any, sample_rate: int, name: str) -> Iterator[np.ndarray]:
     if file.samplerate == sample_rate:
         yield from _mixed(file, name)
         return
-    soxr = library("soxr", "soxr", EXTRA)
+    soxr = library(*SOXR)
     stream = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32")
     for block in _mixed(file, name):
         yield stream.resample_chunk(block)

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from tformer_cli.config.family import Sizes
-from tformer_cli.config.schema import BadSample, Features, Normalise
+from tformer_cli.config.schema import BadSample, Features, Normalise, Source
 from tformer_cli.data.core.splits import find_split
-from tformer_cli.data.speech.audio import read_sound, recording_files
+from tformer_cli.data.speech.audio import SOUNDFILE, SOXR, read_sound, recording_files
 from tformer_cli.data.speech.batches import SpeechBatch, pad_sounds
 from tformer_cli.data.speech.features import SpeechFeatures, Statistics
 from tformer_cli.data.speech.fitting import SpeechTexts
-from tformer_cli.data.speech.recording_sources import SpeechSource
+from tformer_cli.data.speech.recording_sources import ESPEAK, SpeechSource
 from tformer_cli.data.speech.recordings import Recordings, read_recordings
 from tformer_cli.data.speech.times import FrameTimes
 from tformer_cli.data.speech.transcripts import normaliser
@@ -33,7 +33,7 @@ from tformer_cli.data.speech.view import SpeechView
 from tformer_cli.data.text.dataset import TextData
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.data.text.targets import unknown_characters
-from tformer_cli.errors import DataError
+from tformer_cli.errors import DataError, Library
 from tformer_cli.nn.convolution import receptive_field
 from tformer_cli.regular import read_regular
 
@@ -65,6 +65,12 @@ class SpeechData(TextData[Recordings, SpeechBatch]):
     def sizes(self) -> Sizes:
         """Return the size of the vocabulary, and the number of features."""
         return Sizes(vocabularies=(self.tokenizer.vocab_size,), bins=self.config.features.bins)
+
+    def libraries(self) -> list[Library]:
+        """Return the libraries that decode recordings or synthesise them; stored features need none."""
+        if self.stored:
+            return []
+        return [SOUNDFILE, SOXR, *([ESPEAK] if self.config.data.source is Source.builtin else [])]
 
     # --- units ---
 

@@ -28,11 +28,13 @@ from tformer_cli.data.core.metadata import METADATA, Column, MetadataTables, wit
 from tformer_cli.data.core.names import with_ending
 from tformer_cli.data.core.splits import Layout, is_other_split
 from tformer_cli.data.speech import audio, stored_features
-from tformer_cli.errors import ConfigError, DataError, library
+from tformer_cli.errors import ConfigError, DataError, Library, library
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import SpeechDataConfig
 
+ESPEAK = Library("espeakng_loader", "espeakng-loader", "demo")
+"""The library that synthesises the built-in recordings."""
 AUDIO = ("file_name", "audio", "path", "audio_filepath")
 TEXT = ("transcription", "transcript", "sentence", "text")
 LISTS, TRANSCRIPTS = ".fileids", ".transcription"
@@ -208,7 +210,7 @@ def _numbers(source: SpeechSource, split: str) -> UndecodedSplit:
     config = source.config
     if config.only or source.features is Features.stored:
         raise ConfigError(f"data.path={config.path} is sound without columns", "features.kind=log_mel, data.only=")
-    library("espeakng_loader", "espeakng-loader", "demo")
+    library(*ESPEAK)
     from tformer_cli.builtin import spoken_numbers
 
     size, language = config.size if split == "train" else 0, config.builtin_language

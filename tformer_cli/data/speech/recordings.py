@@ -18,7 +18,7 @@ from tformer_cli.config.schema import BadSample, Features
 from tformer_cli.data.core.media import content_digest, in_order, read_cached, readable
 from tformer_cli.data.core.splits import draw, read_split
 from tformer_cli.data.core.store import ArrayWriter, Ragged, RaggedWriter, text_digest
-from tformer_cli.data.speech.audio import EXTRA, BadRecording, read_recording, read_sound, recording_files
+from tformer_cli.data.speech.audio import SOUNDFILE, SOXR, BadRecording, read_recording, read_sound, recording_files
 from tformer_cli.data.speech.recording_sources import SpeechSource, find_recordings
 from tformer_cli.data.speech.stored_features import read_features
 from tformer_cli.errors import DataError, library
@@ -173,7 +173,7 @@ class _Reading:
 
 def _versions() -> list[str]:
     """Return the versions of the libraries that decode and resample."""
-    soundfile, soxr = (library(name, name, EXTRA) for name in ("soundfile", "soxr"))
+    soundfile, soxr = (library(*needed) for needed in (SOUNDFILE, SOXR))
     return [soundfile.__libsndfile_version__, soxr.__version__]
 
 

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import regex
 
 from tformer_cli.config.schema import Case, Numbers, Punctuation, Spaces, UnicodeForm
-from tformer_cli.errors import ConfigError, library
+from tformer_cli.errors import ConfigError, Library, library
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import TranscriptConfig
 
+NUM2WORDS = Library("num2words", "num2words", "numbers")
+"""The library that writes numbers in words."""
 FORMS: dict[UnicodeForm, Literal["NFC", "NFKC"]] = {UnicodeForm.nfc: "NFC", UnicodeForm.nfkc: "NFKC"}
 DECIMAL_POINT = frozenset(["en", "zh", "ja", "ko", "th", "he", "hi", "bn", "kn", "te", "am", "ms"])
 """Languages that write 3.5 and 1,000; all others write 3,5 and 1.000."""
@@ -138,7 +140,7 @@ def _speller(tag: str, language: str, where: str) -> Callable[..., str]:
     """
     if not tag:
         raise ConfigError(f"{where}.numbers=words needs a language", f"{where}.language=en")
-    num2words = library("num2words", "num2words", "numbers")
+    num2words = library(*NUM2WORDS)
     known = num2words.CONVERTER_CLASSES
     full = tag.replace("-", "_").casefold()
     exact = next((name for name in known if name.casefold() == full), language)
