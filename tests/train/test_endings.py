@@ -14,7 +14,7 @@ import torch
 from tests.properties.families import family_named
 from tformer_cli import tasks
 from tformer_cli.errors import RunError
-from tformer_cli.runs.checkpoint import Checkpoints, damage, load_model_tensors
+from tformer_cli.runs.checkpoint import Checkpoints, damage, load_model_tensors, read_state
 from tformer_cli.runs.folder import locate
 from tformer_cli.train import machine
 from tformer_cli.train.evaluate import evaluate_run
@@ -79,6 +79,8 @@ def test_a_signal_in_any_step_the_last_included(tmp_path, monkeypatch, every, st
         except BaseException:  # it may end with an exception
             run = tmp_path / "run"
     assert not (run / "result.json").exists()
+    newest = Checkpoints(run / "checkpoints").latest()
+    assert newest is not None and not read_state(newest)["finished"]
     train(tmp_path, "run", *more, resume=True)
     assert contents(run) == contents(uninterrupted)
 
@@ -330,6 +332,26 @@ def test_the_result_of_a_finished_run_names_the_score_of_its_checkpoint(tmp_path
         assert result["best"] == state["score"] and result["step"] == 4
         assert f": best loss {state['score']:.4g} by the average of checkpoints\n" in capsys.readouterr().err
     assert result["checkpoint"] == "averaged"
+
+
+@pytest.mark.parametrize(("average", "steps"), [("last", [3, 4]), ("best", [1, 3])])
+def test_the_chosen_checkpoints_are_averaged(tmp_path, monkeypatch, average, steps):
+    """Steps 1, 3 and 4 are kept. The result is step 1, since its score is better than that of the average."""
+    scores = iter([0.9, 0.5, 0.8, 0.6, 0.7])
+    monkeypatch.setattr(Validation, "score", lambda self, _: next(scores))
+    run = train(tmp_path, "run", "trainer.evaluate_every=1", "trainer.checkpoint_every=1", f"trainer.average={average}")
+    state = read_state(run / "checkpoints" / "averaged")
+    assert state["averaged"] == [f"step-{step:08d}" for step in steps]
+    assert (state["score"], state["better"]) == (0.7, False)
+    result = json.loads((run / "result.json").read_bytes())
+    assert (result["best"], result["step"], result["checkpoint"]) == (0.9, 1, "step-00000001")
+
+
+def test_the_score_of_an_average_is_that_of_its_weights(tmp_path):
+    run = train(tmp_path, "run", "trainer.average=last", "trainer.metric=loss", "optim.lr=0.1")
+    averaged, last = (run / "checkpoints" / name for name in ("averaged", "step-00000004"))
+    expected = evaluate_run(averaged, "validation").evaluation.scores["loss"]
+    assert read_state(averaged)["score"] == read_state(averaged)["loss"] == expected != read_state(last)["loss"]
 
 
 def test_the_result_is_of_the_best_step_of_all_calls(tmp_path, monkeypatch):

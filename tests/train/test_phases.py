@@ -209,6 +209,31 @@ def test_only_the_part_of_a_phase_requires_gradients_while_it_runs(tmp_path):
     assert [parameter.requires_grad for parameter in model.parameters()] == before
 
 
+def test_each_update_of_each_step_and_rank_has_its_own_random_numbers(tmp_path, monkeypatch):
+    def draw(*key: int) -> float:
+        seed_step(*key)
+        return float(torch.rand(()))
+
+    keys = [(1, 1, 0), (2, 1, 0), (1, 2, 0), (1, 1, 1), (1, 1, 0, 1), (1, 1, 0, 2), (1, 1, 1, 1)]
+    assert len({draw(*key) for key in keys}) == len(keys) and draw(1, 1, 0, 0) == draw(1, 1, 0)
+    seeds = []
+    monkeypatch.setattr("tformer_cli.train.loop.seed_step", lambda *key: seeds.append(key))
+    trainer = trained(tmp_path / "run", 2, ranks=Ranks(rank=3))
+    assert seeds == [(trainer.config.seed, step, 3, update) for step in (1, 2) for update in range(3)]
+
+
+def test_a_moving_average_follows_each_step(tmp_path):
+    """The weights of a checkpoint are an average of the initial ones and the raw ones after each step."""
+    trained(tmp_path / "run", 3, "trainer.ema=0.25", "trainer.checkpoint_every=1", "trainer.keep=3")
+    seed_step(1, 0, 0)
+    average = Adversaries().generator.weight.detach()
+    for step in (1, 2, 3):
+        folder = tmp_path / "run" / "checkpoints" / f"step-{step:08d}"
+        raw = read_tensors(folder / "optimizer.safetensors")["raw.generator.weight"]
+        average = average.lerp(raw, 1 - min(0.25, (1 + step) / (10 + step)))
+        torch.testing.assert_close(read_tensors(folder / "model.safetensors")["generator.weight"], average)
+
+
 @pytest.mark.parametrize("ema", ["0", "0.5"])
 def test_a_resumed_run_ends_with_the_same_bytes(tmp_path, ema):
     complete, parts = tmp_path / "complete", tmp_path / "parts"

@@ -8,8 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from tformer_cli.config.schema import TrainerConfig
+from tformer_cli.evaluators.base import Scoring
 from tformer_cli.runs.checkpoint import Checkpoints
+from tformer_cli.train.log import Console
+from tformer_cli.train.machine import Machine
 from tformer_cli.train.validation import Validation
 
 
@@ -47,3 +52,19 @@ def test_the_loop_and_the_checkpoints_agree_on_the_best(tmp_path, higher_is_bett
         checkpoints.save(step, {"model.safetensors": b"", "config.yaml": b"", "state.json": json.dumps(state).encode()})
         assert checkpoints.best() == checkpoints.path(best_step) == checkpoints.ranked()[0]
         assert (tmp_path / "best").read_text() == checkpoints.path(best_step).name
+
+
+def test_an_evaluation_computes_as_much_as_the_settings_say():
+    calls = []
+
+    def evaluate(model, view, scoring, share) -> None:
+        calls.append((view, scoring, model.training, torch.is_grad_enabled()))
+
+    trainer = TrainerConfig(evaluate_limit=7, samples=2, evaluate_decoded=False)
+    task: Any = SimpleNamespace(
+        config=SimpleNamespace(trainer=trainer), data=SimpleNamespace(view=str),
+        evaluator=SimpleNamespace(metric="score", evaluate=evaluate),
+    )  # fmt: skip
+    machine = Machine(torch.device("cpu"), "fp32", "explicit", 1, 1e9)
+    Validation(task, torch.nn.Linear(1, 1), machine, Console(quiet=True)).measure()
+    assert calls == [("validation", Scoring(decoded=False, thorough=False, limit=7, samples=2), False, False)]
