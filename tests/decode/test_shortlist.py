@@ -98,6 +98,23 @@ def test_a_shortlist_depends_on_its_source_alone():
     assert alone.tolist() == [[1, 3, 7, 9]]  # with the token of the source itself
 
 
+def test_translations_are_ordered_by_probability_and_improbable_ones_are_left_out(monkeypatch):
+    monkeypatch.setattr(learning, "MIN_PROBABILITY", 0.15)
+    pairs = random_pairs(30)
+    expected: list[list[int]] = [[] for _ in range(9)]
+    estimates = zip(*(values.tolist() for values in model_1(pairs)), strict=True)
+    for source, target, probability in sorted(estimates, key=lambda estimate: (-estimate[2], estimate[1])):
+        if source != NULL and probability >= 0.15:
+            expected[source].append(target)
+    shortlist = learn_shortlist(*zip(*pairs, strict=True), 9, 7, "x", translations=7)
+    assert [[token for token in row if token >= 0] for row in shortlist.translations.tolist()] == expected
+
+
+def test_an_output_may_repeat_a_token_that_no_shortlist_contains():
+    shortlist = Shortlist(np.full((12, 1), -1, np.int32), np.array([2], np.int32), "x")
+    assert shortlist.allowed([ids(11)], [3], joint=True)[0].tolist() == [[2, 3, 11]]
+
+
 def test_files(tmp_path):
     shortlist = learn_shortlist(*zip(*random_pairs(30), strict=True), 9, 7, "hash en-de", translations=2, frequent=3)
     shortlist.save(tmp_path / FILE)

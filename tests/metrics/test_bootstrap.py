@@ -74,6 +74,13 @@ def test_scores_of_some_translations(metric, language):
     assert translation_statistic("loss", lines, references, divided) is None
 
 
+def test_bleu_of_short_references_uses_the_ngrams_that_exist():
+    references, lines = ["yes", "oh no", "a b"], ["yes", "oh yes", "a b"]
+    score = translation_statistic("bleu", lines, references, tokenization("en", references))
+    expected = translation_scores(lines, references, "en")[0]["bleu"]
+    assert score is not None and score(np.arange(3)) == pytest.approx(expected) and expected > 0
+
+
 def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
     values = np.random.default_rng(1).normal(size=400)
     (result,) = paired_bootstrap([mean_of(values, 1.0)], len(values), num_samples=2000) or []

@@ -121,6 +121,19 @@ def test_cr_ctc_compares_two_views_with_constant_targets(depth, tmp_path):
             assert not (got - of_plain)[row, size:].any()
 
 
+def test_the_parts_of_cr_ctc_are_means_over_both_views(tmp_path):
+    _, objective, model, batch = prepared("conformer", tmp_path, *CTC)
+    objective.begin_step(500)
+    with torch.no_grad():
+        outputs = objective.outputs(model, batch)
+        loss = objective.loss(model, outputs, batch)
+        first, second = (objective.objective.loss(model, view, batch) for view in outputs)
+    assert int(loss.count) == int(first.count) and loss.parts.keys() == {*first.parts, "consistency"}
+    for name, part in first.parts.items():
+        assert float(part) != float(second.parts[name])
+        assert float(loss.parts[name]) == pytest.approx(float(part + second.parts[name]) / 2)
+
+
 @pytest.mark.parametrize("name", ["text classification", "conformer"])
 def test_the_divergence_of_outputs_in_bfloat16_is_computed_in_float32(name, tmp_path):
     settings = CTC if name == "conformer" else ["regularise.consistency=2", "model.dropout=0.3"]
