@@ -26,7 +26,7 @@ from torch import Tensor
 
 from tformer_cli.config.schema import AugmentConfig, Crop, ImageDataConfig
 from tformer_cli.data.image.augment import Augmentation
-from tformer_cli.train.machine import tune_heap
+from tformer_cli.train.machine import tune_process
 
 COLOUR = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 CASES = ("crop and flip", "and colour", "and RandAugment 2, 9")
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    tune_heap()  # as in training; both are faster with it
+    tune_process()  # as in training; both are faster with it
     print(f"torch {torch.__version__}, kornia {kornia.__version__}, one CPU thread, {options.runs} runs of each\n")
     print("| pictures | work | tformer, ms | kornia, ms | ratio |\n| --- | --- | --- | --- | --- |")
     raw = []

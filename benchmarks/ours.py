@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tformer_cli.train.machine import tune_heap
+from tformer_cli.train.machine import tune_process
 
-tune_heap()  # as the command line does: before torch allocates anything
+tune_process()  # as the command line does: before torch allocates anything
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402

@@ -20,6 +20,7 @@ from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.nn import backend
 from tformer_cli.runs import folder
 from tformer_cli.train.launch import launch
+from tformer_cli.train.machine import flushes_subnormals
 
 QUICK = ["trainer.steps=2", "trainer.minutes=0", "trainer.evaluate_limit=4", "trainer.samples=0"]
 
@@ -114,22 +115,29 @@ def test_settings_of_the_process_are_restored(tmp_path, monkeypatch):
     folder = trained("translation", tmp_path)
     monkeypatch.setattr(backend, "attention", "fused")
     threads = torch.get_num_threads()
+    flushes = flushes_subnormals()
     torch.set_num_threads(2)
+    torch.set_flush_denormal(False)
+
+    def state():
+        return torch.get_num_threads(), backend.attention, flushes_subnormals()
+
     try:
         run = load(folder, settings=["trainer.threads=1", "trainer.attention=explicit"])
         used = []
         encode = run.model.encode
-        run.model.encode = lambda *inputs: used.append((torch.get_num_threads(), backend.attention)) or encode(*inputs)
+        run.model.encode = lambda *inputs: used.append(state()) or encode(*inputs)
         run.predict(["The cat eats."])
-        assert used == [(1, "explicit")]
-        assert (torch.get_num_threads(), backend.attention) == (2, "fused")
+        assert used == [(1, "explicit", True)]
+        assert state() == (2, "fused", False)
         with pytest.raises(RunError):
             load(tmp_path / "nothing")
         with pytest.raises(ConfigError):
             load(folder, settings=["decode.beams=2"])
-        assert (torch.get_num_threads(), backend.attention) == (2, "fused")
+        assert state() == (2, "fused", False)
     finally:
         torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushes)
 
 
 def test_importing_the_package_does_not_import_torch():

@@ -29,6 +29,7 @@ from tformer_cli.nn import backend
 from tformer_cli.predictors.base import Input, Prediction
 from tformer_cli.tokenizers.tokenizer import Vocabulary
 from tformer_cli.train.applicable import check_settings
+from tformer_cli.train.machine import flushes_subnormals
 from tformer_cli.train.restore import Opened, open_run
 
 
@@ -132,11 +133,13 @@ def load(
 
 @contextmanager
 def _restored() -> Iterator[None]:
-    """Restore the caller's number of threads, precision of matrix products and implementation of attention."""
+    """Restore the caller's threads, precision of matrix products, implementation of attention and subnormal numbers."""
     threads, attention, products = torch.get_num_threads(), backend.attention, torch.get_float32_matmul_precision()
+    flushes = flushes_subnormals()
     try:
         yield
     finally:
+        torch.set_flush_denormal(flushes)
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(products)
         backend.attention = attention
@@ -147,6 +150,7 @@ def _machine(opened: Opened) -> Iterator[Any]:
     """Compute with the run's threads and attention inside the context."""
     with _restored():
         torch.set_num_threads(opened.machine.threads)
+        torch.set_flush_denormal(True)
         backend.attention = opened.machine.attention
         if opened.machine.device.type == "cuda":
             torch.set_float32_matmul_precision("high")

@@ -34,6 +34,19 @@ def test_a_cpu_is_taken_rather_than_mps(monkeypatch, cuda, expected):
     assert machine.pick_device(Device.auto).type == expected
 
 
+def test_subnormal_numbers_become_zero():
+    """Processors compute with them a hundred times slower."""
+    before = machine.flushes_subnormals()
+    tiny = torch.tensor([1e-30, 1.0])
+    try:
+        torch.set_flush_denormal(False)
+        assert not machine.flushes_subnormals() and (tiny * 1e-10)[0] > 0
+        machine.tune_process()
+        assert machine.flushes_subnormals() and (tiny * 1e-10).tolist() == [0, torch.tensor(1e-10).item()]
+    finally:
+        torch.set_flush_denormal(before)
+
+
 def test_tests_compute_on_a_cpu():
     """Except those of `-m gpu`, where there is a GPU: `auto` would take it, and results differ by rounding."""
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""

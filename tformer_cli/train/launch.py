@@ -48,9 +48,9 @@ def launch(
 
 def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool, fit_vocabulary: bool = False) -> None:
     """Train in this process, which may be one rank of several; see `launch` for the arguments and errors."""
-    from tformer_cli.train.machine import pick_device, tune_heap
+    from tformer_cli.train.machine import pick_device, tune_process
 
-    tune_heap()  # before torch allocates anything large
+    tune_process()  # before torch allocates anything large
     from tformer_cli.runs.folder import Lock, clear_start
     from tformer_cli.train import parallel
     from tformer_cli.train.ending import finish

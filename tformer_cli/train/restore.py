@@ -109,9 +109,9 @@ def open_run(
         RunError: if there is no complete checkpoint.
         ConfigError: if an override is wrong.
     """
-    from tformer_cli.train.machine import tune_heap
+    from tformer_cli.train.machine import tune_process
 
-    tune_heap()
+    tune_process()
     for last in (False, False, False, True):
         before = _checkpoints(path)
         try:
