@@ -219,6 +219,25 @@ def test_a_collapse_is_noticed_by_the_spread(tmp_path):
     assert header == ["label", "pixel spread"] and [row[0] for row in rows] == [str(digit) for digit in range(10)]
 
 
+def test_lower_distances_are_better(tmp_path):
+    """Checkpoints would be chosen by the highest distance, and `tformer compare` would call it the best."""
+    task = prepared(tmp_path)
+    model = task.model().eval().requires_grad_(False)
+    scores = task.evaluate(model, "validation", Scoring(samples=0)).scores
+    distances = {name for name in scores if "distance" in name or name.endswith("loss")}
+    assert {"pixel_distance", "pixel_distance_percent"} <= distances <= task.evaluator.lower_is_better
+    assert "feature_distance_percent" in task.evaluator.lower_is_better
+
+
+def test_labels_of_examples_are_read_as_those_of_predictions(tmp_path):
+    task = prepared(tmp_path)
+    inspector, model = task.evaluator.inspector, task.model().eval().requires_grad_(False)
+    names = [example.name for example in inspector.examples(model, ["3", ""])]
+    assert names == ["generated image 1: 3", "generated image 2: 1"]  # "" is the label whose turn it is
+    with pytest.raises(ConfigError, match="label 'cat': the model has no such label"):
+        inspector.examples(model, ["cat"])
+
+
 def test_the_spread_of_a_label_with_a_single_image_is_a_dash(tmp_path):
     task = prepared(tmp_path)
     model = task.model().eval().requires_grad_(False)

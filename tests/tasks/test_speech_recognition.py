@@ -481,6 +481,13 @@ def test_scoring_alone_may_pass_over_what_is_learnt(tmp_path, monkeypatch):
     assert task.data.split("train").hash == plain.data.split("train").hash
 
 
+def test_only_the_number_of_words_is_no_error(tmp_path, monkeypatch):
+    """Checkpoints would be chosen by the most errors."""
+    task = prepared(tmp_path)
+    scores = scored(task, monkeypatch, str).scores
+    assert {"wer", "sentence_errors", "insertions"} < set(scores) - {"words"} <= task.evaluator.lower_is_better
+
+
 def test_the_old_setting_of_lower_case_is_in_the_signature(tmp_path, monkeypatch):
     task = prepared(tmp_path, "data.lower_case=true", data=written(tmp_path / "odd", ["Low", "HIGH"] * 6))
     evaluation = scored(task, monkeypatch, str.lower)

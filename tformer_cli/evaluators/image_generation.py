@@ -133,7 +133,9 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         classifier: the classifier that `evaluation.classifier` names; None: only pixels are compared.
     """
 
-    lower_is_better = frozenset({"loss", "generator_loss", "pixel_distance", "feature_distance"})
+    lower_is_better = frozenset({"loss", "generator_loss"}) | {
+        f"{space}_distance{unit}" for space in ("pixel", "feature") for unit in ("", "_percent")
+    }
     decodes = True
     scores_examples = False
     data: LabelledImages | UnlabelledImages

@@ -52,7 +52,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
     metric = "wer"
     decodes = True
     per_token = frozenset({"loss", "ctc", "attention"})
-    lower_is_better = per_token | {"wer", "cer"}
+    lower_is_better = per_token | {"wer", "cer", "sentence_errors", "substitutions", "insertions", "deletions"}
     groups = {"length": ("reference",), "speaker": ("recording",)}
     data: SpeechData
     objective: CTC

@@ -178,9 +178,13 @@ class ImageGenerationInspector(Inspector[Any]):
     predictor: Any
 
     def examples(self, model: Any, inputs: Sequence[Input]) -> list[Example]:
-        """Return examples of generated images; the inputs are their labels."""
-        names = list(self.data.output_names)
-        return [self.example(model, number, names.index(str(label))) for number, label in enumerate(inputs)]
+        """Return examples of generated images; the inputs are their labels, and "" is the label whose turn it is.
+
+        Raises:
+            ConfigError: if there is no such label.
+        """
+        numbers = [self.predictor.number_of(str(label), index) for index, label in enumerate(inputs)]
+        return [self.example(model, index, number) for index, number in enumerate(numbers)]
 
     def of_split(self, model: Any, split: str, count: int) -> list[Example]:
         """Return examples of generated images; the split has no effect."""

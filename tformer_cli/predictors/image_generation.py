@@ -42,7 +42,7 @@ class ImageGenerationPredictor(Predictor):
             ConfigError: if there is no such label.
         """
         decode = self.config.decode
-        self._number(decode.label, 0)
+        self.number_of(decode.label, 0)
         return [decode.label] * decode.count
 
     @torch.inference_mode()
@@ -59,7 +59,7 @@ class ImageGenerationPredictor(Predictor):
         """
         requests = list(inputs)
         names = self.data.output_names
-        numbers = np.array([self._number(label, index) for index, label in enumerate(requests)], np.int64)
+        numbers = np.array([self.number_of(label, index) for index, label in enumerate(requests)], np.int64)
         in_turn = bool(names) and not any(requests)
         columns = len(names) if in_turn else max(1, math.ceil(math.sqrt(len(requests))))
         for start in range(0, len(requests), GENERATED_TOGETHER):
@@ -87,7 +87,7 @@ class ImageGenerationPredictor(Predictor):
             raise RunError(cause, "its weights overflow: choose another checkpoint with --checkpoint")
         return self.data.images.visible(images)
 
-    def _number(self, label: str, index: int) -> int:
+    def number_of(self, label: str, index: int) -> int:
         """Return the number of a label; for "" the label whose turn it is at `index`.
 
         Raises:
