@@ -168,7 +168,7 @@ def check_options(task: Any, arguments: PredictionArguments, *, translating: boo
         raise _cannot_translate(arguments.run, name)
     if arguments.draft is not None and not task.predictor.takes_drafts:
         cause = f"--draft: the model of {arguments.run} does not edit drafts, it generates translations token by token"
-        raise ConfigError(cause, "leave it out, or train one that edits: tformer pretrain translation/levenshtein")
+        raise ConfigError(cause, "leave it out, or use a run whose model edits (see `tformer recipes`)")
     check_settings(task, arguments.settings, arguments.options, OPTIONS)
     if arguments.on_long:
         names = [choice.name for choice in OnLong]
