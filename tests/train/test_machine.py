@@ -35,7 +35,7 @@ def test_a_cpu_is_taken_rather_than_mps(monkeypatch, cuda, expected):
 
 
 def test_subnormal_numbers_become_zero():
-    """Processors compute with them a hundred times slower."""
+    """Processors compute slowly with them."""
     before = machine.flushes_subnormals()
     tiny = torch.tensor([1e-30, 1.0])
     try:

@@ -66,9 +66,8 @@ class Machine:
 def tune_process() -> None:
     """Prepare this process for a training or an evaluation; call it before torch starts its threads, which inherit it.
 
-    Subnormal numbers become zero on a CPU (`torch.set_flush_denormal`). Many processors compute with them a hundred
-    times slower, and long trainings have more and more of them, as gradients of saturated gates and as moments of
-    rare tokens in the optimizer.
+    Subnormal numbers become zero on a CPU (`torch.set_flush_denormal`), since processors compute slowly with them. Long
+    trainings can have more and more of them, as gradients behind saturated gates.
     """
     tune_heap()
     torch.set_flush_denormal(True)

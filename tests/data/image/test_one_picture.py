@@ -78,7 +78,7 @@ def test_the_transparent_grey_of_a_png_is_white_in_each_depth(bits):
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_the_transparent_colour_of_a_png_is_white_in_each_depth(bits):
-    """Of 16 bits, a colour that differs from the transparent one in its lower bits alone stays as it is."""
+    """A colour of 16 bits that differs from the transparent one in its lower bits alone stays as it is."""
     style = ">3B" if bits == 8 else ">3H"
     transparent, other = ((1, 2, 3), (1, 2, 4)) if bits == 8 else ((256, 513, 770), (256, 513, 771))
     row = (struct.pack(style, *transparent) + struct.pack(style, *other)) * (SIDE // 2)
