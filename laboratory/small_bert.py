@@ -19,11 +19,19 @@ SHAPE = (
 )  # fmt: skip
 CONTEXT = ("bert.share=0.25", "optim.lr=0.006", "optim.warmup_steps=100")
 """With these and relative positions, short pre-training learns more than how often each word occurs."""
-REVIEWS = (
+READING = (
     "data.path={data}/movie_reviews/documents.txt", "data.documents=blank", "data.validation_share=0.02",
-    "data.batch_tokens=2048", "tokenizer.vocab_size=4000", "tokenizer.lines=20000", "trainer.minutes=0",
-    "trainer.evaluate_every=0", "trainer.checkpoint_every=500", "trainer.samples=0", *SHAPE, *CONTEXT,
+    "data.batch_tokens=2048",
 )  # fmt: skip
+LEARNING = (
+    "trainer.minutes=0", "trainer.evaluate_every=0", "trainer.checkpoint_every=500", "trainer.samples=0", *SHAPE,
+    *CONTEXT,
+)  # fmt: skip
+SHARED = "tokenizer.path={vocabulary}"
+KNOWN_WORDS = (*READING, *LEARNING, SHARED)
+"""Pre-training with the vocabulary of another training."""
+REVIEWS = (*READING, "tokenizer.vocab_size=4000", "tokenizer.lines=20000", *LEARNING)
+"""Pre-training with a vocabulary of its own."""
 TUNING = 1500
 """Steps of fine-tuning: with a third of them and a quarter of the rate, hardly anything is learnt."""
 SICK = (
@@ -46,14 +54,12 @@ def trainings(
         seeds: seeds of each training.
         untrained: whether to train `random` too, from random weights.
     """
-    shared = "tokenizer.path={vocabulary}"
-    reviews = [setting for setting in REVIEWS if not setting.startswith("tokenizer.")]
     bases = [
-        Training(f"{name}-base", PRETRAIN, (*reviews, shared, f"trainer.steps={steps}", *settings))
+        Training(f"{name}-base", PRETRAIN, (*KNOWN_WORDS, f"trainer.steps={steps}", *settings))
         for name, settings in arms.items()
     ]
     tuned = [Training(name, PAIRS, SICK, start=f"{name}-base") for name in arms]
-    tuned += [Training("random", PAIRS, (*SICK, shared, *SHAPE))] if untrained else []
+    tuned += [Training("random", PAIRS, (*SICK, SHARED, *SHAPE))] if untrained else []
     return [Training("vocabulary", PRETRAIN, (*REVIEWS, "trainer.steps=1")), *seeded([*bases, *tuned], seeds)]
 
 
