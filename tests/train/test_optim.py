@@ -156,9 +156,8 @@ def test_moving_average_forgets_the_start_soon_and_swaps():
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
         assert average.average[0].item() == pytest.approx(expected, rel=1e-5)
-    average.swap()
-    assert model.weight.item() == pytest.approx(expected, rel=1e-5)
-    average.swap()
+    with average.replacing():
+        assert model.weight.item() == pytest.approx(expected, rel=1e-5)
     assert model.weight.item() == 199.0
 
 
@@ -178,10 +177,9 @@ def test_a_moving_average_averages_running_statistics(layer):
             buffer.fill_(float(10 * step + index))
             expected[index] = decay * expected[index] + (1 - decay) * buffer
         average.update(step)
-    average.swap()
-    for buffer, value in zip(statistics, expected, strict=True):
-        torch.testing.assert_close(buffer, value)
-    average.swap()
+    with average.replacing():
+        for buffer, value in zip(statistics, expected, strict=True):
+            torch.testing.assert_close(buffer, value)
     assert [buffer.flatten()[0].item() for buffer in statistics] == [30, 31]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -23,10 +24,15 @@ class MovingAverage:
     Running statistics of batch normalisation are averaged too, since those of the current weights do not fit averaged
     weights: the buffers `running_mean` and `running_var` of a module, or those that it names in `averaged_buffers`.
     Other buffers are those of the last step.
+
+    The vectors of spectral normalisation are not averaged, see `load_average`. While the average replaces the weights,
+    power iterations adapt them to it. They start from the vectors of the last step, so that their result does not
+    depend on earlier evaluations and checkpoints.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
+        self.model, self.decay = model, decay
+        self.vectors = list(spectral_vectors(model).values())
         self.parameters: list[Tensor] = [*model.parameters(), *_averaged_buffers(model)]
         self.average = [parameter.detach().clone() for parameter in self.parameters]
 
@@ -36,8 +42,26 @@ class MovingAverage:
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
 
+    @property
+    def replaced(self) -> list[Tensor]:
+        """The tensors of the model that differ while the average replaces the weights."""
+        return [*self.parameters, *self.vectors]
+
+    @contextmanager
+    def replacing(self) -> Iterator[None]:
+        """Replace the model's weights by the average inside the context."""
+        vectors = [vector.clone() for vector in self.vectors]
+        self._exchange()
+        iterate_spectral_norms(self.model, INITIAL_ITERATIONS)
+        try:
+            yield
+        finally:
+            self._exchange()
+            for vector, value in zip(self.vectors, vectors, strict=True):
+                vector.copy_(value)
+
     @torch.no_grad()
-    def swap(self) -> None:
+    def _exchange(self) -> None:
         """Exchange the model's weights and the average; a second call undoes it."""
         for parameter, average in zip(self.parameters, self.average, strict=True):
             weights = parameter.detach().clone()

@@ -175,11 +175,8 @@ class Learner:
         if self.average is None:
             yield
             return
-        self.average.swap()
-        try:
+        with self.average.replacing():
             yield
-        finally:
-            self.average.swap()
 
     def finish_step(self, step: int) -> None:
         """Update the moving average after a step."""
@@ -195,7 +192,7 @@ class Learner:
         """Return the contents of a checkpoint's `model.safetensors` and `optimizer.safetensors`."""
         optimizer = self._optimizer_tensors()
         if self.average is not None:
-            raw = {id(value) for value in self.average.parameters}
+            raw = {id(value) for value in self.average.replaced}
             named = model_tensors(self.model).items()
             optimizer |= {f"{RAW}{name}": value for name, value in named if id(value) in raw}
         with self.averaged():
