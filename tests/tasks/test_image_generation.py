@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,7 +25,7 @@ from tformer_cli.evaluators.base import Evaluation, Scoring
 from tformer_cli.evaluators.image_generation import CLASSIFIER, Classifier
 from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.nn.spectral_norm import SpectralNorm
-from tformer_cli.objectives.adversarial import GeneratorHinge, Scores, labels_of, noise_of
+from tformer_cli.objectives.adversarial import EVALUATION_STREAM, GeneratorHinge, Scores, labels_of, noise_of
 from tformer_cli.predictors.base import Companion
 from tformer_cli.runs.checkpoint import read_state, read_tensors
 from tformer_cli.runs.folder import locate
@@ -124,7 +125,8 @@ def test_both_nets_are_told_the_labels_that_the_images_were_made_of(tmp_path):
     torch.testing.assert_close(both[5:], images)
     assert torch.equal(labels[5:], again)
     samples = batch.images.draws
-    noise, drawn = (function(model, task.config.seed, 0, samples) for function in (noise_of, labels_of))
+    noise = noise_of(model, task.config.seed, 0, samples, EVALUATION_STREAM)
+    drawn = labels_of(model, task.config.seed, 0, samples)
     assert torch.equal(again, drawn)
     torch.testing.assert_close(model.generator(noise, drawn), images)
 
@@ -250,6 +252,71 @@ def test_the_spread_of_a_label_with_a_single_image_is_a_dash(tmp_path):
     ((_, _, rows),) = task.evaluate(model, "validation", Scoring(limit=4, samples=0)).tables
     assert sum(cell == "-" for _, cell in rows) >= 8  # two labels at most have two of the four images
     assert all(cell == "-" or float(cell) >= 0 for _, cell in rows)
+
+
+def test_scores_that_no_image_gives_are_absent_and_a_note_says_so(tmp_path):
+    """A spread of 0 is a collapse, and a distance of 0 % is a perfect score."""
+    task = prepared(tmp_path)
+    model = task.model().eval().requires_grad_(False)
+    evaluation = task.evaluate(model, "validation", Scoring(limit=2, samples=0))  # of two labels
+    assert "pixel_distance_percent" in evaluation.scores
+    assert not any("spread" in name for name in evaluation.scores)
+    reason = "each label has fewer than two images, or equal real ones"
+    assert evaluation.notes == [f"pixel_spread is unknown: {reason}"]
+
+
+def test_a_spread_names_the_number_of_its_labels(tmp_path):
+    task = prepared(tmp_path)
+    model = task.model().eval().requires_grad_(False)
+    evaluation = task.evaluate(model, "validation", Scoring(samples=0))
+    ((_, _, rows),) = evaluation.tables
+    spreads = [float(cell) for _, cell in rows if cell != "-"]
+    assert 0 < len(spreads) < 10
+    for name, value in (("pixel_spread", np.mean(spreads)), ("lowest_pixel_spread", min(spreads))):
+        assert evaluation.scores[name] == pytest.approx(value, abs=1e-3)
+        assert evaluation.signatures[name].endswith(f"split:validation|labels:{len(spreads)} of 10")
+    (note,) = evaluation.notes
+    assert note.startswith(
+        f"pixel_spread is that of {len(spreads)} of 10 labels: the others have fewer than two images"
+    )
+
+
+def test_a_percentage_of_no_variance_is_absent(tmp_path, monkeypatch):
+    task = prepared(tmp_path)
+    model = task.model().eval().requires_grad_(False)
+    compared = task.evaluator._compared
+
+    def of_equal_images(*arguments):
+        part = compared(*arguments)
+        return replace(part, real_pixels=np.full_like(part.real_pixels, 0.1))
+
+    monkeypatch.setattr(task.evaluator, "_compared", of_equal_images)
+    evaluation = task.evaluate(model, "validation", Scoring(samples=0))
+    assert evaluation.scores["pixel_distance"] > 0 and "pixel_distance_percent" not in evaluation.scores
+    assert evaluation.notes[0] == "pixel_distance_percent is unknown: the pixels of all real images are equal"
+
+
+def test_a_score_of_several_images_may_select_the_best_checkpoint(tmp_path):
+    run = trained(tmp_path, "trainer.metric=pixel_spread", "trainer.evaluate_limit=12")
+    assert read_state(locate(run)[1])["metric"] == "pixel_spread"
+    with pytest.raises(RunError, match="trainer.metric: no score 'pixel_spread'"):
+        trained(tmp_path / "few", "trainer.metric=pixel_spread", "trainer.evaluate_limit=2")
+
+
+def test_evaluation_has_noise_of_its_own(tmp_path):
+    """With the noise of training, the networks would be scored on what they have seen."""
+    task = prepared(tmp_path)
+    model = task.model()
+    noises = []
+    model.generator.register_forward_pre_hook(lambda _, inputs: noises.append(inputs[0]))
+    for training in (True, False):
+        model.train(training)
+        for phase in task.phases:
+            phase.objective.outputs(model, task.view("validation").collate(0, np.arange(4)))
+    task.evaluator._compared(model, task.view("validation"), range(4))
+    assert len(noises) == 5 and torch.equal(noises[0], noises[1])
+    assert not (noises[2] == noises[0]).any()
+    assert torch.equal(noises[2], noises[3]) and torch.equal(noises[2], noises[4])
 
 
 def test_a_split_of_a_single_image_is_refused_before_training(tmp_path, monkeypatch):

@@ -93,6 +93,7 @@ class Evaluator(Generic[M, B]):
         per_token: scores that are means over tokens, so that their values depend on the tokenizer.
         decodes: whether the scores except the loss are those of decoded examples, whose number and search are set by
             `trainer.evaluate_limit` and `decode`; false: of all examples.
+        smallest_limit: number of decoded examples that suffices for every score; 0: all, if a score needs several.
         scores_examples: whether there is a prediction for each example; False for running text and patches.
         groups: groupings of scores, each with the columns of the table of predictions that it uses: `length` (of the
             texts in these columns), `label`, `speaker` (part of the names in this column).
@@ -104,6 +105,7 @@ class Evaluator(Generic[M, B]):
     lower_is_better: frozenset[str] = frozenset({"loss"})
     per_token: frozenset[str] = frozenset()
     decodes = False
+    smallest_limit = 1
     scores_examples = True
     groups: Mapping[str, Sequence[str]] = {}
 

@@ -33,7 +33,7 @@ from tformer_cli.figures.looks import Look, points_of
 from tformer_cli.inspectors.images import ImageGenerationInspector
 from tformer_cli.metrics.images import Moments, frechet_distance, relative_spread
 from tformer_cli.models.image_head import ImageClassifier
-from tformer_cli.objectives.adversarial import DiscriminatorHinge, Pictures, noise_of
+from tformer_cli.objectives.adversarial import EVALUATION_STREAM, DiscriminatorHinge, Pictures, noise_of
 from tformer_cli.predictors.base import Companion
 from tformer_cli.predictors.image_generation import ImageGenerationPredictor
 
@@ -137,6 +137,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         f"{space}_distance{unit}" for space in ("pixel", "feature") for unit in ("", "_percent")
     }
     decodes = True
+    smallest_limit = 0
     scores_examples = False
     data: LabelledImages | UnlabelledImages
 
@@ -256,17 +257,10 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
             self._add_labels(compared, evaluation, f"classifier:{self.classifier.name}|{signature}")
         table: list[np.ndarray] = []
         for kind, (generated, real) in columns.items():
-            moments = Moments.of(generated), Moments.of(real)
             spreads = relative_spread(generated, real, compared.labels, len(names))
             table.append(spreads)
-            distance, variance = frechet_distance(*moments), float(np.trace(moments[1].covariance))
-            evaluation.scores |= {
-                f"{kind}_distance": distance,
-                f"{kind}_distance_percent": 100 * distance / variance if variance else 0.0,
-                f"{kind}_spread": _mean(spreads),
-                f"lowest_{kind}_spread": float(np.nanmin(spreads)) if np.isfinite(spreads).any() else 0.0,
-            }
-            evaluation.signatures |= {name: signatures[kind] for name in evaluation.scores if f"{kind}_" in name}
+            _add_distances(kind, generated, real, evaluation, signatures[kind])
+            _add_spreads(kind, spreads, evaluation, signatures[kind])
         if scoring.thorough:
             header = ["label", *(f"{kind} spread" for kind in columns)]
             cells = [[name, *(_cell(spreads[row]) for spreads in table)] for row, name in enumerate(names)]
@@ -287,7 +281,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         batch = view.collate(0, np.array(rows, np.int64)).to(device)
         (real,) = self.data.inputs(batch, training=False)  # pyright: ignore[reportArgumentType]
         targets = batch.targets if isinstance(batch, LabelledImageBatch) else torch.zeros_like(batch.sample_ids)
-        noise = noise_of(model, self.data.config.seed, 0, batch.sample_ids)
+        noise = noise_of(model, self.data.config.seed, 0, batch.sample_ids, EVALUATION_STREAM)
         generated = model.generator(noise, targets if model.labels else None)
         pixels = [self._pixels(images) for images in (real, generated)]
         averaged = [F.adaptive_avg_pool2d(part / 255, _averaged_size(part)).flatten(1).cpu().numpy() for part in pixels]
@@ -330,9 +324,37 @@ def _averaged_size(images: Tensor) -> tuple[int, int]:
     return min(height, PIXELS), min(width, PIXELS)
 
 
-def _mean(values: np.ndarray) -> float:
-    """Return the mean of the values that are not NaN; 0 if there is none."""
-    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
+def _add_distances(kind: str, generated: np.ndarray, real: np.ndarray, evaluation: Evaluation, signature: str) -> None:
+    """Add the distance of generated from real vectors, (N, D), and its percentage of the variance of real ones.
+
+    If all real vectors are equal, there is no percentage, and a note says so.
+    """
+    moments = Moments.of(generated), Moments.of(real)
+    variance = float(np.trace(moments[1].covariance))
+    scores = {f"{kind}_distance": frechet_distance(*moments)}
+    if variance:
+        scores[f"{kind}_distance_percent"] = 100 * scores[f"{kind}_distance"] / variance
+    else:
+        evaluation.notes.append(f"{kind}_distance_percent is unknown: the {kind}s of all real images are equal")
+    evaluation.scores |= scores
+    evaluation.signatures |= dict.fromkeys(scores, signature)
+
+
+def _add_spreads(kind: str, spreads: np.ndarray, evaluation: Evaluation, signature: str) -> None:
+    """Add the mean and the lowest of the known spreads of labels.
+
+    The signature has the number of these labels. If a spread is unknown (NaN), a note says so; if all are, there are no
+    scores.
+    """
+    known = spreads[np.isfinite(spreads)]
+    if len(known):
+        scores = {f"{kind}_spread": float(known.mean()), f"lowest_{kind}_spread": float(known.min())}
+        evaluation.scores |= scores
+        evaluation.signatures |= dict.fromkeys(scores, f"{signature}|labels:{len(known)} of {len(spreads)}")
+    if len(known) < len(spreads):
+        extent = f"that of {len(known)} of {len(spreads)} labels" if len(known) else "unknown"
+        others = "the others have" if len(known) else "each label has"
+        evaluation.notes.append(f"{kind}_spread is {extent}: {others} fewer than two images, or equal real ones")
 
 
 def _cell(value: float) -> str:

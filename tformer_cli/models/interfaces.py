@@ -169,3 +169,5 @@ class Adversaries(Protocol):
     discriminator: Discriminator
     labels: int
     """Number of labels; 0: the model has none."""
+    training: bool
+    """Whether the model is in training mode."""

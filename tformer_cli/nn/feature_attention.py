@@ -6,6 +6,9 @@ f, g, h and v are convolutions of size 1. As in the released code, keys f(x) and
 g have C/8 channels and h has C/2. Scores are not scaled. gamma is a parameter that starts at 0: the layer starts as the
 identity, and the network learns local structure first.
 
+Pooling takes whole windows, as in the released code. The last row or column of an odd map therefore has queries, but no
+key and no value.
+
 Shapes: B images, C channels, h and w height and width of a feature map, N = h * w queries, M pooled cells.
 """
 

@@ -4,7 +4,7 @@
     L_G = -E_z[D(G(z, y'), y')]                                                       (Zhang et al. 2019, eq. 4)
 
 Noise z and labels y' depend only on (seed, epoch, sample), as all random numbers do. A step is therefore the same for
-any division into micro-batches and ranks.
+any division into micro-batches and ranks. Evaluation has noise of its own, which the networks do not see in training.
 
 Shapes: B images, C channels, H and W their height and width, Z width of the noise.
 """
@@ -24,8 +24,8 @@ from tformer_cli.data.image.inputs import ImageBatch
 from tformer_cli.models.interfaces import Adversaries
 from tformer_cli.objectives.base import Loss, Objective
 
-NOISE_STREAM, LABEL_STREAM = 65, 66
-"""Streams of the random numbers of noise and labels."""
+NOISE_STREAM, LABEL_STREAM, EVALUATION_STREAM = 65, 66, 67
+"""Streams of the random numbers of noise in training, of labels, and of noise in evaluation."""
 
 Pictures = ImageBatch | LabelledImageBatch
 
@@ -38,9 +38,9 @@ class Scores:
     generated: Tensor
 
 
-def noise_of(model: Adversaries, seed: int, epoch: int, samples: Tensor) -> Tensor:
+def noise_of(model: Adversaries, seed: int, epoch: int, samples: Tensor, stream: int = NOISE_STREAM) -> Tensor:
     """Return the noise of samples (B,), (B, Z): normally distributed, and the same in any batch."""
-    return normals(seed, epoch, samples, model.generator.noise_dim, NOISE_STREAM)
+    return normals(seed, epoch, samples, model.generator.noise_dim, stream)
 
 
 def labels_of(model: Adversaries, seed: int, epoch: int, samples: Tensor) -> Tensor | None:
@@ -58,7 +58,8 @@ class AdversarialObjective(Objective[Any, Pictures]):
         images = batch.images if isinstance(batch, LabelledImageBatch) else batch
         drawn = (self.data.config.seed, images.epoch, images.draws)
         labels = labels_of(model, *drawn)
-        return model.generator(noise_of(model, *drawn), labels), labels
+        noise = noise_of(model, *drawn, NOISE_STREAM if model.training else EVALUATION_STREAM)
+        return model.generator(noise, labels), labels
 
 
 class DiscriminatorHinge(AdversarialObjective):

@@ -247,14 +247,15 @@ def _check_comparable(first: _Contestant, other: _Contestant, split: str, metric
 def _check_scores(opened: Opened, contestant: _Contestant, split: str, metric: str, by: str, speaker: str) -> None:
     """Check that a run has a score, and that the score can be computed for groups if these are requested.
 
-    The available scores come from the saved evaluation, or from one that decodes a single example.
+    The available scores come from the saved evaluation, or from one that decodes few examples.
 
     Raises:
         ConfigError: if there is no such score.
     """
     evaluator, scored = opened.task.evaluator, contestant.scored
     if scored is None and (by or metric not in (evaluator.metric, "loss")):
-        evaluation = opened.evaluate(split, Scoring(predictions=evaluator.scores_examples, limit=1, samples=0))
+        limit = evaluator.smallest_limit
+        evaluation = opened.evaluate(split, Scoring(predictions=evaluator.scores_examples, limit=limit, samples=0))
         rows = json.loads(json.dumps(evaluation.predictions))
         scored = Scored(evaluation.scores, evaluation.signatures, rows, None, "")
     if scored is None:

@@ -113,7 +113,8 @@ class Validation:
     def check_metric(self) -> None:
         """Refuse an unknown `trainer.metric` before training.
 
-        The available scores come from an evaluation that decodes one example.
+        The available scores come from an evaluation that decodes one example, or as many as in training if
+        a score needs several.
 
         Raises:
             RunError: if there is no such score.
@@ -121,7 +122,8 @@ class Validation:
         if self.metric in (self.task.evaluator.metric, "loss"):
             return
         self.model.eval()
-        scoring = Scoring(decoded=self.trainer.evaluate_decoded, thorough=False, limit=1, samples=0)
+        limit = self.task.evaluator.smallest_limit or self.trainer.evaluate_limit
+        scoring = Scoring(decoded=self.trainer.evaluate_decoded, thorough=False, limit=limit, samples=0)
         with self._evaluating():
             self.score(self.task.evaluate(self.model, "validation", scoring))
 
