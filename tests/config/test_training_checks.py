@@ -96,6 +96,9 @@ CASES = [
     ("translation", ["decode.top_k=3"], "decode.top_k: .* with decode.sample=false"),
     ("captions", ["decode.top_p=0.9"], "decode.top_p: .* with decode.sample=false"),
     ("conformer", ["decode.seed=2"], "decode.seed: .* with decode.sample=false"),
+    ("gpt", ["decode.sample=true", "decode.beam=3"], "decode.beam: .* with decode.sample=true: .* decode.sample=false"),
+    ("translation", ["decode.sample=true", "decode.stopping=longest"], "decode.stopping: .* with decode.sample=true"),
+    ("captions", ["decode.sample=true", "decode.beam=3"], "decode.beam: .* with decode.sample=true"),
     ("translation", [LOADED], 'tokenizer.vocab_size: .* with tokenizer.path=runs/first: .* tokenizer.path=""'),
     ("speech translation", [LOADED, "tokenizer.lossless=true"], "tokenizer.lossless: .* tokenizer.path=runs/first"),
 ]
@@ -145,7 +148,7 @@ def test_a_run_that_was_trained_with_them_is_opened(name, settings, message, tmp
         ("vit", [FROZEN, "model.dropout=0"]),
         ("vit", ["data.source=files", "data.path=x", "data.size=5"]),
         ("captions", ["model.stem=resnet", "model.resnet.dim=32", "model.patch_size=1", "data.image_size=32"]),
-        ("gpt", ["decode.sample=true", "decode.temperature=0.5", "decode.top_k=3", "decode.seed=2"]),
+        ("gpt", ["decode.beam=5", "decode.sample=true", "decode.temperature=0.5", "decode.top_k=3", "decode.seed=2"]),
         ("conformer", [LOADED]),
         ("speech translation", ["augment.time_masks=0", "augment.adaptive_masks=0.1", "augment.time_mask_share=0.2"]),
     ],

@@ -171,7 +171,7 @@ def test_options_that_mean_nothing_are_refused(family, tmp_path):
     ("name", "settings", "given", "reason"),
     [
         ("translation", [], asked(temperature=0.5), "--temperature has no effect: it is for sampling"),
-        ("gpt", ["decode.sample=true"], asked(beam=2), "--beam has no effect: it is for searching"),
+        ("gpt", ["decode.beam=5", "decode.sample=true"], asked(beam=2), "--beam has no effect: it is for searching"),
         ("gpt", [], asked("decode.top_p=0.9"), "decode.top_p has no effect"),
         ("conformer", ["model.decoder_depth=0"], asked(beam=2), "--beam has no effect: greedy decoding"),
         (

@@ -60,9 +60,7 @@ def without_effect(config: Experiment, keys: Collection[str]) -> dict[str, Confi
     settings, flat, default = values.leaves(schema), values.flatten(config), values.flatten(schema())
     for key in keys:
         conditions = list(_conditions(settings[key]))
-        if not conditions or not flat[key] or flat[key] == default[key]:
-            continue
-        if any(_is_met(flat, *condition) for condition in conditions):
+        if not flat[key] or flat[key] == default[key] or not _is_idle(flat, conditions):
             continue
         if any(not allowed and name in keys for name, allowed in conditions):
             continue
@@ -71,6 +69,21 @@ def without_effect(config: Experiment, keys: Collection[str]) -> dict[str, Confi
         remedy = f"set {name}={allowed[0]}" if allowed else f"change {name}"
         errors[key] = ConfigError(f"{key}: it has no effect with {others}", f"leave it out, or {remedy}")
     return errors
+
+
+def is_idle(config: Experiment, key: str) -> bool:
+    """Return whether a setting, whatever its value is, has no effect with the others, by the conditions of `setting`.
+
+    Args:
+        config: the settings.
+        key: dotted key of the setting.
+    """
+    return _is_idle(values.flatten(config), list(_conditions(values.leaves(type(config))[key])))
+
+
+def _is_idle(flat: Mapping[str, Any], conditions: Sequence[tuple[str, list[str]]]) -> bool:
+    """Return whether a setting has conditions and none of them is met."""
+    return bool(conditions) and not any(_is_met(flat, *condition) for condition in conditions)
 
 
 def _conditions(leaf: values.Leaf) -> Iterator[tuple[str, list[str]]]:

@@ -9,6 +9,7 @@ from typing import Any, Generic
 
 from torch import nn
 
+from tformer_cli.config.effect import is_idle
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.objectives.base import M
 
@@ -128,16 +129,13 @@ class Predictor(Generic[M]):
     def unused(self, name: str) -> str:
         """Return the reason why a setting of `decode` in `options` has no effect; empty: it has an effect.
 
-        A search draws no random numbers, and sampling has no beam.
+        A search draws no random numbers, and sampling has no beam: training refuses the same settings.
         """
-        if name not in SEARCH & self.options:
+        if name not in SEARCH & self.options or not is_idle(self.config, f"decode.{name}"):
             return ""
-        sample = self.config.decode.sample
-        if name in ("temperature", "top_k", "top_p", "seed") and not sample:
-            return "it is for sampling, and this run searches: add decode.sample=true"
-        if name in ("beam", "stopping") and sample:
+        if self.config.decode.sample:
             return "it is for searching, and this run samples: add decode.sample=false"
-        return ""
+        return "it is for sampling, and this run searches: add decode.sample=true"
 
     def predict(self, model: M, inputs: Iterable[Any], share: Share = unshared) -> Iterator[Prediction]:
         """Yield predictions in the order of the inputs; an error is raised after the predictions before it.

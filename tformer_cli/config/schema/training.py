@@ -164,7 +164,7 @@ DecodePrecision = Names("DecodePrecision", "fp32 int8")
 class DecodeConfig:
     """Decoding by search or sampling. The scoring rule is described in docs/decoding.md."""
 
-    beam: int = setting(5, "beam width; 1: greedy search", low=1, high=1024)
+    beam: int = setting(5, "beam width; 1: greedy search", low=1, high=1024, only="sample=false")
     sample: bool = setting(False, "sample from the model instead of searching")
     length_penalty: float = setting(1.0, "alpha: score = log-probability / length ** alpha")
     max_length: int = setting(0, "maximum output length in tokens; 0: max_length_a * source + max_length_b", low=0)
@@ -174,6 +174,7 @@ class DecodeConfig:
     stopping: Stopping = setting(
         Stopping.next,
         "stop when no unfinished hypothesis could win if it ended at the next step, or at any length (longest: exact)",
+        only="sample=false",
     )
     temperature: float = setting(1.0, "sampling: divisor of the logits", low=1e-4, only="sample=true")
     top_k: int = setting(0, "sampling: draw from the k most probable tokens; 0: all", low=0, only="sample=true")
