@@ -144,7 +144,8 @@ def test_what_is_streamed_is_what_predict_gives(gpt, vocabulary, monkeypatch):
         gpt.predictor.stream(model, prompt, parts.append)
         (prediction,) = gpt.predict(model, [prompt])
         assert "".join(parts) == prediction.text
-        assert prediction.text == prediction.details["hypotheses"][0]["text"]
+        (hypothesis,) = prediction.details["hypotheses"]
+        assert prediction.text == hypothesis["text"] and isinstance(hypothesis["finished"], bool)
 
 
 def test_spaces_between_prompt_and_continuation_are_kept():

@@ -127,7 +127,7 @@ class Restless(Oracle):
 
 
 def test_a_cycle_ends_with_the_last_round():
-    assert refined(Restless([]), [[], [9, 9]], iterations=7) == [Refined([5], 7), Refined([5], 7)]
+    assert refined(Restless([]), [[], [9, 9]], iterations=7) == [Refined([5], 7, finished=False)] * 2
 
 
 def test_no_output_grows_beyond_its_limit_and_a_longer_draft_is_not_cut():
@@ -137,7 +137,17 @@ def test_no_output_grows_beyond_its_limit_and_a_longer_draft_is_not_cut():
 
     results = refined(Greedy([]), [[], [7], [6] * 5], [3, 4, 2], iterations=5)
     assert [len(result.tokens) for result in results] == [3, 4, 5]
-    assert results[2] == Refined([6] * 5, 1)
+    assert results[2] == Refined([6] * 5, 1, finished=False)
+
+
+def test_an_output_that_a_limit_ended_is_not_finished():
+    """The oracle's targets have 3, 1, 5, 2 and 2 tokens; a sentence that was cut and then completed is finished."""
+    assert [result.finished for result in refined(Oracle(TARGETS), DRAFTS)] == [True] * 5
+    limited = refined(Oracle(TARGETS), DRAFTS, [2, 1, 4, 2, 2])
+    assert [result.finished for result in limited] == [False, True, False, True, True]
+    assert [len(result.tokens) for result in limited] == [2, 1, 4, 2, 2]
+    rounds = refined(Oracle(TARGETS), DRAFTS, iterations=1)
+    assert [result.finished for result in rounds] == [False, True, False, False, False]  # the second is correct
 
 
 def test_the_penalty_and_the_threshold_decide():

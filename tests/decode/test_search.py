@@ -128,6 +128,7 @@ def test_the_limit_forces_the_end_and_says_so() -> None:
     decoder = ToyDecoder(12, 5, end=-50.0)
     (hypothesis,) = run(decoder, [0], [6], DecodeConfig(beam=3))[0]
     assert len(hypothesis.tokens) == 6 and not hypothesis.finished
+    assert hypothesis.details("a") == {"text": "a", "score": hypothesis.score, "finished": False}
     total = sum(decoder.log_probabilities(0, hypothesis.tokens[:i])[t] for i, t in enumerate([*hypothesis.tokens, EOS]))
     assert abs(hypothesis.log_probability - total) < 1e-3
     (hypothesis,) = run(ToyDecoder(12, 5, end=50.0), [0], [0], DecodeConfig(beam=3))[0]

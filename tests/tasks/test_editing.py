@@ -160,6 +160,25 @@ def test_a_source_and_a_draft_that_are_both_cut_are_both_named(overfitted, monke
     assert note.endswith("; its end was not translated; the end of the draft was not read")
 
 
+def test_an_output_at_the_length_limit_is_marked(overfitted, monkeypatch):
+    task, model = overfitted
+    sources, _ = sentences(task)
+    assert [prediction.details["finished"] for prediction in task.predict(model, sources)] == [True] * 4
+    monkeypatch.setattr(task.config.decode, "max_length", 1)
+    for prediction in task.predict(model, sources):
+        assert len(prediction.tokens) == 1 and prediction.details["finished"] is False
+
+
+def test_an_empty_line_stays_empty_and_a_note_says_that_its_draft_was_not_read(overfitted):
+    task, model = overfitted
+    source, draft = (texts[0] for texts in sentences(task))
+    answers = list(task.predict(model, [("", draft), ("", ""), (source, draft), " "]))
+    assert [answer.text for answer in answers] == ["", "", draft, ""]
+    notes = [answer.details.get("note") for answer in answers]
+    assert notes == ["its draft was not read, since the line is empty", None, None, None]
+    assert all(answer.details["finished"] for answer in answers)
+
+
 @pytest.mark.parametrize(
     ("words", "max_length", "limit"), [(1, 0, 10), (40, 0, 80), (200, 0, 255), (40, 7, 7), (40, 256, 255)]
 )
@@ -170,7 +189,7 @@ def test_outputs_are_limited_by_the_source_the_setting_and_the_model(overfitted,
 
     def refine(editor, memory, drafts, *, max_lengths, **settings) -> list[Refined]:
         limits.extend(max_lengths.tolist())
-        return [Refined([], 1)] * len(drafts)
+        return [Refined([], 1, finished=True)] * len(drafts)
 
     monkeypatch.setattr("tformer_cli.predictors.editing.refine", refine)
     monkeypatch.setattr(task.config.decode, "max_length", max_length)
@@ -190,7 +209,7 @@ def test_only_models_that_edit_take_drafts_on_the_command_line(tmp_path, capsys,
     assert main(["translate", "editing", "in.en", "--draft", "draft.ja", "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["input"] for row in rows] == ["The cat eats.", "We read."]
-    assert all(set(row) == {"input", "text", "rounds"} and row["rounds"] >= 1 for row in rows)
+    assert all(set(row) == {"input", "text", "rounds", "finished"} and row["rounds"] >= 1 for row in rows)
     assert main(["translate", "translation", "in.en", "--draft", "draft.ja"]) == 2
     assert "error: --draft: the model of translation does not edit drafts" in capsys.readouterr().err
     assert main(["translate", "editing", "in.en", "--beam", "3"]) == 2

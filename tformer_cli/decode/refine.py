@@ -38,10 +38,12 @@ class Refined:
     Attributes:
         tokens: tokens without <s> and </s>.
         rounds: number of rounds, including the last one, which may have changed nothing.
+        finished: False if a limit ended it: the last round changed it, or would have inserted more tokens than fit.
     """
 
     tokens: list[int]
     rounds: int
+    finished: bool
 
 
 def special_tokens(tokenizer: Vocabulary) -> list[int]:
@@ -91,15 +93,15 @@ def refine(
     tokens, lengths = pad(drafts, tokenizer.pad_id, begin=tokenizer.bos_id, end=tokenizer.eos_id)
     device = memory.states.device
     tokens, lengths, limits = tokens.to(device), lengths.to(device), max_lengths.to(device) + 2
-    results: list[Refined] = [Refined([], 0) for _ in drafts]
+    results: list[Refined] = [Refined([], 0, finished=False) for _ in drafts]
     active = torch.arange(len(drafts), device=device)
     for number in range(1, config.iterations + 1):
-        edited, edited_lengths = rounds.edit(memory, tokens, lengths, limits)
+        edited, edited_lengths, cut = rounds.edit(memory, tokens, lengths, limits)
         done = _equal(tokens, lengths, edited, edited_lengths)
         complete = done.nonzero()[:, 0] if number < config.iterations else torch.arange(len(active), device=device)
-        rows = zip(active[complete].tolist(), edited[complete].tolist(), edited_lengths[complete].tolist(), strict=True)
-        for sentence, row, length in rows:
-            results[sentence] = Refined(row[1 : length - 1], number)
+        columns = [column[complete].tolist() for column in (active, edited, edited_lengths, done & ~cut)]
+        for sentence, row, length, finished in zip(*columns, strict=True):
+            results[sentence] = Refined(row[1 : length - 1], number, finished)
         if len(complete) == len(active):
             break
         tokens, lengths = edited, edited_lengths
@@ -123,8 +125,8 @@ class _Rounds:
         self.editor, self.config = editor, config
         self.pad_id, self.forbidden = tokenizer.pad_id, special_tokens(tokenizer)
 
-    def edit(self, memory: Any, tokens: Tensor, lengths: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sequences (B, T') and their lengths (B,) after a round.
+    def edit(self, memory: Any, tokens: Tensor, lengths: Tensor, limits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the sequences (B, T') and their lengths (B,) after a round, and whether insertions were cut, (B,).
 
         Args:
             memory: memory of the sentences.
@@ -134,15 +136,17 @@ class _Rounds:
         """
         if tokens.shape[1] > 2:
             tokens, lengths = self._delete(memory, tokens, lengths)
-        counts = limit_counts(self._counts(memory, tokens, lengths), limits - lengths)
+        wanted = self._counts(memory, tokens, lengths)
+        counts = limit_counts(wanted, limits - lengths)
+        cut = (counts < wanted).any(1)
         rows = counts.any(1).nonzero()[:, 0]
         if not len(rows):
-            return tokens, lengths
+            return tokens, lengths, cut
         tokens, lengths = insert_placeholders(tokens, lengths, counts, self.editor.placeholder_id, self.pad_id)
         if len(rows) < len(tokens):
             memory = memory.select(rows)
         tokens[rows] = self._fill(memory, tokens[rows], lengths[rows])
-        return tokens, lengths
+        return tokens, lengths, cut
 
     def _delete(self, memory: Any, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Delete each token with a probability of deletion above the threshold, except <s> and </s>."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -83,6 +83,10 @@ class Hypothesis:
     score: float
     log_probability: float
     finished: bool
+
+    def details(self, text: str) -> dict[str, Any]:
+        """Return the fields of `--json` for this hypothesis, whose text is `text`."""
+        return {"text": text, "score": self.score, "finished": self.finished}
 
 
 def num_hypotheses(config: DecodeConfig) -> int:

@@ -38,7 +38,7 @@ class TextEditor(TextPredictor[Any]):
         return (self.data.source_language,)
 
     def predict(self, model: Any, inputs: Iterable[Input], share: Share = unshared) -> Iterator[Prediction]:
-        """Yield translations in the order of the inputs; an empty line gives an empty line."""
+        """Yield translations in the order of the inputs; an empty line gives an empty line, whatever its draft."""
         decode, device = self.config.decode, next(model.parameters()).device
 
         def edit(rows: list[Row]) -> list[Prediction]:
@@ -59,7 +59,8 @@ class TextEditor(TextPredictor[Any]):
         limit = self.data.limit
         row = (np.asarray(source[:limit], dtype=np.int64), np.asarray(draft[:limit], dtype=np.int64))
         if not source:
-            return Prediction("", {"rounds": 0})
+            note = {"note": "its draft was not read, since the line is empty"} if draft else {}
+            return Prediction("", {"rounds": 0, "finished": True} | note)
         sizes, lost = [], []
         if len(source) > limit:
             sizes.append(f"{len(source):,} tokens")
@@ -91,9 +92,9 @@ class TextEditor(TextPredictor[Any]):
             model, model.encode(source.to(device), lengths.to(device)), [draft for _, draft in rows], config=decode,
             tokenizer=tokenizer, max_lengths=limits.clamp(max=self.data.limit),
         )  # fmt: skip
-        return [
-            Prediction(
-                tokenizer.decode(result.tokens, self.data.target_language), {"rounds": result.rounds}, result.tokens
-            )
-            for result in results
-        ]
+        predictions = []
+        for result in results:
+            details = {"rounds": result.rounds, "finished": result.finished}
+            text = tokenizer.decode(result.tokens, self.data.target_language)
+            predictions.append(Prediction(text, details, result.tokens))
+        return predictions

@@ -51,9 +51,7 @@ def generate(
 
 def text_of(hypotheses: Sequence[Hypothesis], tokenizer: Vocabulary, language: str) -> Prediction:
     """Return the best text, and the texts of all hypotheses with their scores."""
-    texts = [
-        {"text": tokenizer.decode(hypothesis.tokens, language), "score": hypothesis.score} for hypothesis in hypotheses
-    ]
+    texts = [hypothesis.details(tokenizer.decode(hypothesis.tokens, language)) for hypothesis in hypotheses]
     return Prediction(texts[0]["text"], {"hypotheses": texts}, hypotheses[0].tokens)
 
 

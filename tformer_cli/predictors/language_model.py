@@ -120,7 +120,7 @@ class LanguageModelPredictor(TextPredictor[Any]):
         predictions = []
         for prompt, hypotheses in zip(prompts, results, strict=True):
             text_of = Continuation(tokenizer, prompt).text
-            texts = [{"text": text_of(hypothesis.tokens), "score": hypothesis.score} for hypothesis in hypotheses]
+            texts = [hypothesis.details(text_of(hypothesis.tokens)) for hypothesis in hypotheses]
             predictions.append(Prediction(texts[0]["text"], {"hypotheses": texts}))
         return predictions
 

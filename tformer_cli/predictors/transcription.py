@@ -112,7 +112,7 @@ class Transcriber:
         return list(map(self._prediction, results, aligned, duration_seconds))
 
     def _prediction(self, hypotheses: list[Hypothesis], spans: list[ctc.Span] | None, seconds: float) -> Prediction:
-        texts = [{"text": self.tokenizer.decode(output.tokens), "score": output.score} for output in hypotheses]
+        texts = [output.details(self.tokenizer.decode(output.tokens)) for output in hypotheses]
         words = [asdict(word) for word in ctc.words(spans or [], self.spelling, self.times.frame_seconds)]
         words = shift_times(words, self.times.begin_seconds, seconds)
         confidence = _mean_confidence(words) if self.aligns else None
