@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tformer_cli.config.schema import TranslationDecodeConfig
 from tformer_cli.decode.refine import Refined, best_tokens, refine
+from tformer_cli.errors import RunError
 from tformer_cli.models.levenshtein import LevenshteinConfig
 from tformer_cli.models.levenshtein.model import LevenshteinTransformer
 from tformer_cli.objectives.edit_script import edit_script
@@ -166,6 +167,16 @@ def test_the_penalty_and_the_threshold_decide():
     assert refined(Even([]), [[8]], deletion_threshold=0.61)[0].tokens == [8]
     assert refined(Even([]), [[]], insertion_penalty=0.99)[0].tokens == []
     assert refined(Even([]), [[]], insertion_penalty=1.01, iterations=1)[0].tokens == [5]
+
+
+@pytest.mark.parametrize("head", ["delete", "insert", "fill"])
+def test_scores_that_are_not_finite_are_an_error(head):
+    """They would leave each sentence as it is, and an empty draft would give an empty output."""
+    editor = Oracle(TARGETS)
+    scores = getattr(editor, head)
+    setattr(editor, head, lambda *arguments: scores(*arguments) * float("nan"))
+    with pytest.raises(RunError, match="the model's scores are not finite numbers"):
+        refined(editor, DRAFTS)
 
 
 def test_the_best_tokens_are_found_in_chunks_without_the_forbidden_ones(monkeypatch):

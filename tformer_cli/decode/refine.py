@@ -21,6 +21,7 @@ from torch.nn.functional import linear
 from tformer_cli.config.schema import TranslationDecodeConfig
 from tformer_cli.data.text.encoded import pad
 from tformer_cli.decode.edits import delete_tokens, insert_placeholders, limit_counts
+from tformer_cli.decode.select import finite_scores
 from tformer_cli.nn.cross_entropy import chunk_rows
 from tformer_cli.tokenizers.tokenizer import Vocabulary
 
@@ -88,6 +89,9 @@ def refine(
         config: maximum number of rounds, threshold of deletions, and penalty of insertions.
         tokenizer: the vocabulary of the tokens.
         max_lengths: maximum number of tokens of each sentence after insertions, (B,), int64. A longer draft is not cut.
+
+    Raises:
+        RunError: if the model's scores are not finite.
     """
     rounds = _Rounds(editor, config, tokenizer)
     tokens, lengths = pad(drafts, tokenizer.pad_id, begin=tokenizer.bos_id, end=tokenizer.eos_id)
@@ -153,6 +157,7 @@ class _Rounds:
         probabilities = self.editor.delete(memory, tokens, lengths).float().softmax(-1)[..., 1]
         columns = torch.arange(tokens.shape[1], device=tokens.device)
         inner = (columns > 0) & (columns < lengths[:, None] - 1)
+        finite_scores(probabilities[inner])
         return delete_tokens(tokens, lengths, inner & (probabilities > self.config.deletion_threshold), self.pad_id)
 
     def _counts(self, memory: Any, tokens: Tensor, lengths: Tensor) -> Tensor:
@@ -160,11 +165,13 @@ class _Rounds:
         log_probs = self.editor.insert(memory, tokens, lengths).float().log_softmax(-1)
         log_probs[..., 0] -= self.config.insertion_penalty
         gaps = torch.arange(tokens.shape[1] - 1, device=tokens.device) < lengths[:, None] - 1
-        return log_probs.argmax(-1) * gaps
+        highest, counts = log_probs.max(-1)
+        finite_scores(highest[gaps])
+        return counts * gaps
 
     def _fill(self, memory: Any, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Replace all placeholders by their most probable tokens."""
         missing = tokens == self.editor.placeholder_id
-        hidden = self.editor.fill(memory, tokens, lengths)[missing]
+        hidden = finite_scores(self.editor.fill(memory, tokens, lengths)[missing])
         weight, bias = self.editor.output_layer()
         return tokens.masked_scatter(missing, best_tokens(hidden, weight, bias, self.forbidden))

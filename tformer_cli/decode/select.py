@@ -22,6 +22,17 @@ CACHED_LOGITS = 1 << 18
 """Number of logits to exponentiate and sum at once: 1 MB, about the second-level cache of a core."""
 
 
+def finite_scores(scores: Tensor) -> Tensor:
+    """Return scores of a model.
+
+    Raises:
+        RunError: if they are not finite.
+    """
+    if not bool(scores.isfinite().all()):
+        raise RunError("the model's scores are not finite numbers", "use an earlier checkpoint")
+    return scores
+
+
 class Head:
     """The output projection of a search.
 
@@ -96,7 +107,7 @@ class Head:
         """
         sums = self._sums[: len(self.logits)]
         if self.logits.is_cuda:
-            return self._finite(torch.logsumexp(self.scaled().float(), dim=-1))
+            return finite_scores(torch.logsumexp(self.scaled().float(), dim=-1))
         for begin in range(0, len(sums), self._part):
             part = self.logits[begin : begin + self._part]
             scratch = self._scratch[: len(part)]
@@ -110,7 +121,7 @@ class Head:
         least, most = sums.aminmax()
         if float(least) > 1e-20 and float(most) < 1e30:
             return sums.log()
-        return self._finite(torch.logsumexp(self.scaled().float(), dim=-1))
+        return finite_scores(torch.logsumexp(self.scaled().float(), dim=-1))
 
     def add(self, scores: Tensor) -> None:
         """Add scores (B, R, V) to the log-probabilities of all tokens, for the methods called after this one."""
@@ -122,12 +133,6 @@ class Head:
     def scaled(self) -> Tensor:
         """Return the logits, (N, V)."""
         return self.logits if self.scale is None else self.logits * self.scale
-
-    @staticmethod
-    def _finite(normalizer: Tensor) -> Tensor:
-        if not bool(normalizer.isfinite().all()):
-            raise RunError("the model's scores are not finite numbers", "use an earlier checkpoint")
-        return normalizer
 
     def log_probability(self, tokens: Tensor) -> Tensor:
         """Return the log-probabilities of tokens (B, R) int64: (B, R) float32. Call it before `forbid`."""
