@@ -54,6 +54,8 @@ def make_texts() -> None:
     """Write the texts and tables that the page's commands read, into the current folder."""
     write("pairs/train.en", "The cat sleeps.\nWe read.\n")
     write("pairs/train.de", "Die Katze schläft.\n")
+    write("pairs/val.en", "We read.\n")
+    write("pairs/val.de", "Wir lesen.\n")
     write("praise/train.jsonl", '{"text": "good", "label": "praise"}\n{"text": "bad"}\n')
     write("scores.csv", "comment,stars\nfine,5\ndull,2\n")
     write("few.csv", "text,label\nfine,positive\ndull,negative\n")

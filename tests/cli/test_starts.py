@@ -149,9 +149,10 @@ def test_a_dry_run_names_all_missing_packages_as_a_run_does(recipe, missing, mon
         monkeypatch.setitem(sys.modules, module, None)
     command, errors = ["pretrain", recipe, "data.path=data"], []
     command = command[:2] if recipe.startswith("quickstart") else command
-    for more in (["--dry-run"], ["--run", "new"]):
+    for more in (["--dry-run"], ["--run", "new"], ["-m", "--dry-run"]):
         assert main([*command, *more]) == 2
         errors.append(capsys.readouterr().err.splitlines()[-1])
+    assert errors.pop() == errors[0].replace("error: ", ": ".join(["error", *command[2:], ""]))
     verb = "is" if len(missing) == 1 else "are"
     assert errors[0].startswith(f"error: this needs {', '.join(missing)}, which {verb} not installed: pip install ")
     assert errors[0] == errors[1] and all(package in errors[0].partition(" installed: ")[2] for package in missing)
@@ -218,3 +219,44 @@ def test_a_run_of_an_earlier_version_is_resumed_as_it_began(capsys):
     capsys.readouterr()
     assert main([*COMMAND, "data.stratified=true", "--run", "old", "--resume"]) == 1
     assert "made with other settings: data.stratified" in capsys.readouterr().err
+
+
+NEEDS = [
+    ("quickstart/translation", "tokenizer.path=none", "tokenizer.path: none: no tokenizer found: name a run folder"),
+    ("quickstart/gpt", "tokenizer.path=empty", "tokenizer.path: empty: no tokenizer found: name a run folder"),
+    ("quickstart/captions", "tokenizer.path=notes.txt", "tokenizer.path: notes.txt: not a SentencePiece model"),
+    ("text/tagging", "tokenizer.path=none", "tokenizer.path: none: no tokenizer found"),
+    ("quickstart/conformer", "decode.language_model=none", "decode.language_model: there is no run or file none: name"),
+    ("quickstart/conformer", "decode.language_model=empty", "decode.language_model: empty: not a run folder"),
+    ("quickstart/conformer", "decode.language_model=notes.txt", "notes.txt: no line \\data\\: give an ARPA file"),
+    ("quickstart/conformer", "decode.language_model=texts", "texts is a run of text_classification with bert: name"),
+    ("sagan/mnist", "evaluation.classifier=none", "evaluation.classifier: there is no run none: name a run of image"),
+    ("sagan/mnist", "evaluation.classifier=empty", "evaluation.classifier: empty: not a run folder"),
+    (
+        "sagan/mnist",
+        "evaluation.classifier=texts",
+        "evaluation.classifier: texts is a run of text_classification",
+    ),
+    ("translation/files", "data.source_language=en data.target_language=ja", "pairs: no validation split was found"),
+]
+"""Recipes, settings that name what is missing or unsuitable, and the beginning of the error."""
+
+
+@pytest.mark.parametrize(("recipe", "setting", "message"), NEEDS)
+def test_what_is_missing_is_refused_before_data_is_read(recipe, setting, message, monkeypatch, capsys):
+    """A dry run, that of a sweep, and the start of a run refuse it."""
+    monkeypatch.setattr("tformer_cli.data.core.dataset.Data.split", lambda *_: pytest.fail("data was read"))
+    monkeypatch.setattr("tformer_cli.tasks.sizing.read_parallel", lambda *_, **__: pytest.fail("pairs were counted"))
+    Path("empty").mkdir()
+    Path("notes.txt").write_text("no model\n")
+    Path("pairs").mkdir()
+    for language in ("en", "ja"):
+        Path("pairs", f"train.{language}").write_text("a\n")
+    write_folder(Path("texts"), usable_files(b"", {"step": 0}, compose(FAMILY.recipe, SMALL), {}))
+    path = [] if recipe.startswith("quickstart") else ["data.path=pairs"]
+    command = ["pretrain", recipe, *path, *setting.split(), "trainer.device=cpu", "--quiet"]
+    for more in (["--dry-run"], ["--run", "new"], ["-m", "--dry-run"]):
+        assert main([*command, *more]) > 0
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+    assert not Path("new").exists()

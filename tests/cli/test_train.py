@@ -74,10 +74,16 @@ def test_finetune_needs_a_run_that_is_there(stand_ins, capsys):
     assert stand_ins.launch == []
 
 
+def write_splits(folder: Path) -> None:
+    """Write the names of the files of the recipe into a new folder."""
+    folder.mkdir()
+    for name in ("train", "val", "test_2016_flickr"):
+        for language in ("en", "de"):
+            (folder / f"{name}.{language}").touch()
+
+
 def test_a_dry_run_can_be_saved_and_run_again(stand_ins, capfdbinary):
-    (stand_ins.tmp / "a corpus, v2 (x) é").mkdir()
-    for name in ("val.en", "test_2016_flickr.en"):
-        (stand_ins.tmp / "a corpus, v2 (x) é" / name).touch()
+    write_splits(stand_ins.tmp / "a corpus, v2 (x) é")
     overrides = ["data.path=a corpus, v2 (x) é", "tokenizer.user_symbols=[<a>,'1']"]
     assert main(["pretrain", RECIPE, *overrides, "--dry-run"]) == 0
     text, messages = capfdbinary.readouterr()
@@ -242,6 +248,7 @@ def test_a_sweep_is_resumed_with_the_same_settings_only(fake_runs, capsys):
 
 
 def test_a_sweeps_dry_run_lists_its_combinations(fake_runs, capsys):
+    write_splits(Path("data"))
     assert main(["pretrain", RECIPE, DATA, "seed=range(1,4)", "-m", "--dry-run"]) == 0
     assert capsys.readouterr().out == f"{DATA} seed=1\n{DATA} seed=2\n{DATA} seed=3\n"
     assert not Path("runs").exists()

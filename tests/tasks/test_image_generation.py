@@ -380,7 +380,7 @@ def test_a_classifier_computes_in_float32_whatever_the_precision_of_the_run(tmp_
 def test_an_unsuitable_classifier_is_refused(tmp_path):
     task = prepared(tmp_path)
     with pytest.raises(ConfigError, match="is a run of language_model"):
-        task.accept({CLASSIFIER: Companion(tmp_path, "language_model", torch.nn.Identity(), None, None, "0")})
+        task.suits(tmp_path, compose("quickstart/gpt"))
     for change, words in (("data.image_size=16", "data.image_size=8"), ("data.channels=3", "data.channels=1")):
         other = prepared(tmp_path, change)
         with pytest.raises(ConfigError, match=words):

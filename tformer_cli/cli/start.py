@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import RunError
 
 if TYPE_CHECKING:
+    from tformer_cli.data.core.dataset import Data
     from tformer_cli.interop.formats import Foreign
 
 FOREIGN = "hf:"
@@ -71,6 +72,13 @@ class Start:
         adapted = with_architecture(config, initial.model, str(checkpoint), overrides)
         _note_size(adapted, initial)
         return adapted
+
+    def load(self, data: Data[Any, Any]) -> None:
+        """Load what data take from a run, such as its tokenizer; a model of another library has not been converted."""
+        from tformer_cli.runs.folder import locate
+
+        if not self.foreign:
+            data.start_from(locate(self.folder)[1])
 
     def checkpoint(self, config: Experiment, run: Path) -> Path:
         """Return the checkpoint to start from.

@@ -6,19 +6,22 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import typer
 
 from tformer_cli.cli.output import note, result, table
 from tformer_cli.cli.run_folders import check_run, new_run
 from tformer_cli.cli.summary import summarise
-from tformer_cli.errors import ConfigError, RunError
+from tformer_cli.errors import RunError, TformerError
 from tformer_cli.signals import STOPPING, Stopper, end_with_parent, exit_status
+
+if TYPE_CHECKING:
+    from tformer_cli.config.schema import Experiment
 
 
 @dataclass
@@ -45,6 +48,7 @@ def sweep(
     overrides: Sequence[str],
     options: Sequence[str],
     run: Path | None,
+    check: Callable[[Experiment], None],
     *,
     resume: bool,
     dry_run: bool,
@@ -53,10 +57,12 @@ def sweep(
 ) -> None:
     """Train every combination, at most `jobs` at a time, and print a table of the results.
 
-    All combinations are composed before the first starts, so that mistakes are reported early.
+    All combinations are composed before the first starts, so that mistakes are reported early. A dry run also applies
+    `check`, the check of a single dry run, to each.
 
     Raises:
         ConfigError: if a combination is not a valid configuration; the error names it.
+        TformerError: if `check` refuses a combination; the error names it.
         RunError: if the sweep's folder is in use.
         typer.Exit: with code 1, after the table, if a run failed.
         SystemExit: if a signal stopped the sweep; the status is 128 plus the signal's number.
@@ -68,9 +74,12 @@ def sweep(
     combinations = expand(overrides)
     for combination in combinations:
         try:
-            compose(recipe, combination, resumed=resume)
-        except ConfigError as error:
-            raise ConfigError(f"{' '.join(combination)}: {error.cause}", error.remedy) from error
+            config = compose(recipe, combination, resumed=resume)
+            if dry_run:
+                check(config)
+        except TformerError as error:
+            cause = ": ".join(filter(None, (" ".join(combination), error.cause)))
+            raise type(error)(cause, error.remedy) from error
     if dry_run:
         result("".join(" ".join(combination) + "\n" for combination in combinations))
         note(f"would train {len(combinations)} run{'s'[: len(combinations) != 1]} of {recipe}", quiet=quiet)

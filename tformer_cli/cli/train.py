@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -99,12 +100,12 @@ def _train(
     from tformer_cli.cli.start import Start
     from tformer_cli.config.compose import VOCABULARY_SIZE, as_resumed, to_yaml
     from tformer_cli.config.overrides import keys
-    from tformer_cli.config.paths import check_paths
     from tformer_cli.config.recipes import default_name
 
     if jobs > 1 and not multirun:
         raise ConfigError("--jobs has no effect without -m", "add -m, or train one run with --processes N")
     note_repeated(overrides, quiet=quiet)
+    start = Start.find(initial) if initial is not None else None
     if multirun:
         from tformer_cli.cli.sweep import sweep
 
@@ -112,21 +113,18 @@ def _train(
             *(["--from", initial] if initial else []),
             *(["--processes", str(processes)] if processes > 1 else []),
         ]
-        sweep(verb, recipe, overrides, options, run, resume=resume, dry_run=dry_run, quiet=quiet, jobs=jobs)
+        check = functools.partial(check_start, start=start)
+        sweep(verb, recipe, overrides, options, run, check, resume=resume, dry_run=dry_run, quiet=quiet, jobs=jobs)
         return
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):  # torchrun restarts the ranks after a failure
         resume, run = True, run or last_run(default_name(recipe))
-    start = Start.find(initial) if initial is not None else None
     saved = run / "config.yaml" if resume and run is not None else None
     config = _composed(recipe, overrides, start, resumed=saved is not None and saved.is_file(), quiet=quiet)
     if saved is not None:
         config = as_resumed(config, saved, overrides)
     if dry_run:
-        from tformer_cli import tasks
-
         result(to_yaml(config))
-        tasks.build(config).require()
-        check_paths(config)
+        check_start(config, start)
         note(summary(config, run), quiet=quiet)
         return
     if run is None:
@@ -137,6 +135,22 @@ def _train(
         run = new_run(default_name(recipe))
     fit = VOCABULARY_SIZE not in keys(overrides, type(config))
     _launch(config, run, start, resume=resume, processes=processes, quiet=quiet, fit_vocabulary=fit)
+
+
+def check_start(config: Experiment, start: Start | None) -> None:
+    """Check what a run needs, without reading its data.
+
+    Raises:
+        TformerError: if a package, a file or another run is missing or unsuitable.
+    """
+    from tformer_cli import tasks
+    from tformer_cli.config.paths import check_paths
+
+    task = tasks.build(config)
+    if start is not None:
+        start.load(task.data)
+    task.require()
+    check_paths(config)
 
 
 def _composed(recipe: str, overrides: list[str], start: Start | None, *, resumed: bool, quiet: bool) -> Experiment:
@@ -153,8 +167,10 @@ def _composed(recipe: str, overrides: list[str], start: Start | None, *, resumed
             for error in without_effect(adapted, parse(overrides, type(adapted)).values).values():
                 raise error
         return adapted
-    from tformer_cli.tasks.sizing import suggested
+    from tformer_cli.tasks.sizing import sizes, suggested
 
+    if sizes(config):
+        check_start(config, None)  # before the pairs are counted
     data, settings = suggested(config, overrides)
     if settings:
         note(f"chosen for {data}: {' '.join(settings)}; settings of the command line take precedence", quiet=quiet)

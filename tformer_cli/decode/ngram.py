@@ -73,6 +73,15 @@ def read_ngrams(path: Path | str) -> Ngrams:
     return _Reader(Path(path)).read()
 
 
+def check_ngrams(path: Path | str) -> None:
+    """Refuse a file that has no beginning of an ARPA file; what follows is not read.
+
+    Raises:
+        DataError: if the file cannot be read, or has no such beginning.
+    """
+    _Reader(Path(path)).begin()
+
+
 class _Reader:
     """A reader of a file, with the number of the current line for errors."""
 
@@ -102,13 +111,16 @@ class _Reader:
         except OSError as error:
             raise unreadable(self.path, error) from error
 
-    def read(self) -> Ngrams:
+    def begin(self) -> Iterator[str]:
+        """Return the lines after the line that begins an ARPA file."""
         lines = self.lines()
         for line in lines:
             if line == "\\data\\":
-                break
-        else:
-            raise DataError(f"{self.path}: no line \\data\\", "give an ARPA file of n-grams, plain or gzipped")
+                return lines
+        raise DataError(f"{self.path}: no line \\data\\", "give an ARPA file of n-grams, plain or gzipped")
+
+    def read(self) -> Ngrams:
+        lines = self.begin()
         counts, line = self._counts(lines)
         numbers: dict[str, int] = {}
         entries: dict[Context, tuple[float, float]] = {}

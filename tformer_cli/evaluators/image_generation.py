@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tformer_cli.config.schema import AttentionKind
+from tformer_cli.config.schema import AttentionKind, Experiment
 from tformer_cli.data.core.labels import label_key
 from tformer_cli.data.core.media import shown
 from tformer_cli.data.core.view import View
@@ -52,15 +53,10 @@ class Classifier:
 
     Args:
         companion: the run of the classifier.
-
-    Raises:
-        ConfigError: if it is not a run of image classification.
     """
 
     def __init__(self, companion: Companion) -> None:
-        if not isinstance(companion.model, ImageClassifier):
-            cause = f"{CLASSIFIER}: {companion.run} is a run of {companion.task}"
-            raise ConfigError(cause, "name one of image classification, such as of `tformer pretrain vit/mnist`")
+        assert isinstance(companion.model, ImageClassifier)
         self.model, self.data, self.run = companion.model, companion.data, companion.run
         self.name = companion.sha256[:12]
 
@@ -149,12 +145,18 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         self.metric = "feature_distance" if self.settings.classifier else "pixel_distance"
         self.classifier: Classifier | None = None
 
-    def accept(self, companions: Mapping[str, Companion]) -> None:
-        """Use the classifier of the opened run.
+    def suits(self, run: Path, config: Experiment) -> None:
+        """Refuse a run that is not of a classifier of images.
 
         Raises:
             ConfigError: if the run's task is not image classification.
         """
+        if config.task != "image_classification":
+            cause = f"{CLASSIFIER}: {run} is a run of {config.task}"
+            raise ConfigError(cause, "name one of image classification, such as of `tformer pretrain vit/mnist`")
+
+    def accept(self, companions: Mapping[str, Companion]) -> None:
+        """Use the classifier of the opened run."""
         self.classifier = Classifier(companions[CLASSIFIER])
 
     def prepare(self) -> None:
@@ -168,15 +170,24 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         if self.data.config.trainer.evaluate_decoded:
             self._size("validation")
 
+    def require(self) -> None:
+        """Check that the run of the classifier exists.
+
+        Raises:
+            ConfigError: if it does not.
+        """
+        if self.settings.classifier and not Path(self.settings.classifier).is_dir():
+            cause = f"{CLASSIFIER}: there is no run {self.settings.classifier}"
+            raise ConfigError(cause, f"name a run of image classification, or none: {CLASSIFIER}=")
+
     def _check_classifier(self) -> None:
         """Refuse a classifier that does not exist, or that classifies other images.
 
         Raises:
             ConfigError: naming the setting.
         """
-        if self.settings.classifier and self.classifier is None:
-            cause = f"{CLASSIFIER}: there is no run {self.settings.classifier}"
-            raise ConfigError(cause, f"name a run of image classification, or none: {CLASSIFIER}=")
+        if self.classifier is None:
+            self.require()
         if self.classifier is not None:
             self.classifier.check(self.data)
 

@@ -94,6 +94,13 @@ class Predictor(Generic[M]):
     def __init__(self, data: Any) -> None:
         self.data, self.config = data, data.config
 
+    def require(self) -> None:
+        """Check, before any data is read, that the files exist which the settings of predictions name.
+
+        Raises:
+            TformerError: if one is missing, or of the wrong kind.
+        """
+
     def prepare(self, run: Path, trained: Callable[[], Any], say: Callable[[str], None] = lambda line: None) -> None:
         """Read or create what predictions need besides the model; what is learned from data is saved in the run folder.
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tformer_cli.config.schema import Decoding
+from tformer_cli.config.schema import Decoding, Experiment
 from tformer_cli.data.speech.batches import SpeechBatch
 from tformer_cli.data.speech.dataset import SpeechData
+from tformer_cli.decode.ngram import check_ngrams
 from tformer_cli.errors import ConfigError
 from tformer_cli.models.conformer.model import Conformer
 from tformer_cli.models.decoding import Memory
@@ -77,17 +78,37 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         with open(name, "rb") as file:
             return {LANGUAGE_MODEL: hashlib.file_digest(file, "sha256").hexdigest()}
 
-    def accept(self, companions: Mapping[str, Companion]) -> None:
-        """Use the language model of the opened run.
+    def require(self) -> None:
+        """Check that `decode.language_model` names a run or a file of n-grams, of which only the beginning is read.
+
+        Raises:
+            ConfigError: if it names neither a folder nor a file.
+            DataError: if the file is not one of n-grams.
+        """
+        name = self.config.decode.language_model
+        if not name or Path(name).is_dir():
+            return
+        if not Path(name).exists():
+            cause = f"{LANGUAGE_MODEL}: there is no run or file {name}"
+            raise ConfigError(
+                cause, f"name a run of `tformer pretrain gpt/...` or an ARPA file, or none: {LANGUAGE_MODEL}="
+            )
+        check_ngrams(name)
+
+    def suits(self, run: Path, config: Experiment) -> None:
+        """Refuse a run that is not of a language model that a search can use.
 
         Raises:
             ConfigError: if the run's model is not a GPT.
         """
-        companion = companions[LANGUAGE_MODEL]
-        if not isinstance(companion.model, GPT):
-            family = getattr(getattr(companion.model, "config", None), "family", "another model")
-            cause = f"{LANGUAGE_MODEL}: {companion.run} is a run of {companion.task} with {family}"
+        if config.task != "language_model" or config.model.family != "gpt":
+            cause = f"{LANGUAGE_MODEL}: {run} is a run of {config.task} with {config.model.family}"
             raise ConfigError(cause, "name one of `tformer pretrain gpt/...`, or a file of n-grams")
+
+    def accept(self, companions: Mapping[str, Companion]) -> None:
+        """Use the language model of the opened run."""
+        companion = companions[LANGUAGE_MODEL]
+        assert isinstance(companion.model, GPT)
         self.language_model = CausalModel(companion.model, companion.tokenizer)
 
     # --- transcription ---

@@ -51,5 +51,6 @@ def build(config: ImageGenerationExperiment) -> Task:
         averaged=generator,
         use="tformer predict {run} --output images.png",
         companions={CLASSIFIER: classifier} if config.evaluation.classifier and classifier.is_dir() else {},
+        suits=evaluator.suits,
         accept=evaluator.accept,
     )

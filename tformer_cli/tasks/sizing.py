@@ -46,6 +46,11 @@ STEPS_PER_ROOT, FEWEST_STEPS, MOST_STEPS = 53, 1_000, 100_000
 PIECES_PER_ROOT, MOST_PIECES = 35, 32_000
 
 
+def sizes(config: Experiment) -> bool:
+    """Return whether settings are chosen by the size of the data."""
+    return isinstance(config, TranslationExperiment) and config.size is Size.auto
+
+
 def suggested(config: Experiment, overrides: Sequence[str] = ()) -> tuple[str, list[str]]:
     """Choose settings by the size of the data if the configuration has `size=auto`.
 

@@ -32,5 +32,6 @@ def build(config: SpeechRecognitionExperiment) -> Task:
         inspector=inspector,
         use="tformer predict {run} FILE",
         companions=predictor.companions(),
+        suits=predictor.suits,
         accept=predictor.accept,
     )

@@ -14,6 +14,8 @@ from typing import Any
 from torch import nn
 
 from tformer_cli import errors
+from tformer_cli.config.compose import from_yaml
+from tformer_cli.config.schema import Experiment
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.data.core.dataset import Data
 from tformer_cli.data.core.view import View
@@ -21,6 +23,7 @@ from tformer_cli.evaluators.base import Evaluation, Evaluator, Scoring
 from tformer_cli.inspectors.base import Inspector
 from tformer_cli.objectives.base import Loss, Objective
 from tformer_cli.predictors.base import Companion, Prediction, Predictor
+from tformer_cli.runs.folder import CONFIG, locate
 
 
 def identity(model: nn.Module) -> nn.Module:
@@ -65,8 +68,9 @@ class Task:
         averaged: function from the model to the part that a moving average of weights covers; by default the identity.
         use: command that uses a finished run, with {run} for its folder; empty: no command is suggested.
         companions: other runs that the task uses, by name; `train.restore.open_companions` opens them.
-        accept: function that receives the opened companions by name, if there are any, and raises a `ConfigError` for
-            an unsuitable one.
+        suits: function of the folder and the settings of a companion, which raises a `ConfigError` for an unsuitable
+            one before it is opened.
+        accept: function that receives the opened companions by name, if there are any.
     """
 
     config: Any
@@ -80,16 +84,35 @@ class Task:
     averaged: Callable[[nn.Module], nn.Module] = identity
     use: str = ""
     companions: Mapping[str, Path] = field(default_factory=dict)
+    suits: Callable[[Path, Experiment], None] = lambda run, config: None
     accept: Callable[[Mapping[str, Companion]], None] = lambda companions: None
 
     def require(self) -> None:
-        """Check, before `prepare` reads any data, that the libraries that read it and compute the scores are installed.
+        """Check, before `prepare` reads any data, what a run needs: libraries, other runs, and files besides the data.
 
         Raises:
-            ConfigError: naming all that are missing; or if the settings of the scores are impossible.
+            ConfigError: naming all libraries that are missing; or if a setting is impossible.
+            TformerError: if a run or file that a setting names is missing or unsuitable.
         """
         errors.require([*self.evaluator.libraries(), *self.data.libraries()])
         self.evaluator.require()
+        self.predictor.require()
+        self.check_companions()
+        self.data.require()
+
+    def check_companions(self) -> None:
+        """Check the other runs that the task uses by their settings, without their weights.
+
+        Raises:
+            RunError: if one has no complete checkpoint; names the setting.
+            ConfigError: if the task cannot use one.
+        """
+        for name, path in self.companions.items():
+            try:
+                _, checkpoint = locate(path)
+            except errors.RunError as error:
+                raise errors.RunError(f"{name}: {error.cause}", error.remedy) from error
+            self.suits(path, from_yaml(checkpoint / CONFIG))
 
     def prepare(self, run: Path) -> None:
         """Read the data and check everything that can fail before training.

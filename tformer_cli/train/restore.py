@@ -213,6 +213,7 @@ def open_companions(task: Task) -> dict[str, Companion]:
         RunError: if one has no complete checkpoint.
         ConfigError: if the task cannot use one.
     """
+    task.check_companions()
     companions: dict[str, Companion] = {}
     for name, path in task.companions.items():
         opened = open_run(path, device=task.config.trainer.device.name)

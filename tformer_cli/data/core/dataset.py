@@ -52,6 +52,13 @@ class Data(Generic[S, B]):
         """Return the libraries of extras that read the data."""
         return []
 
+    def require(self) -> None:
+        """Check, before any data is read, that the files exist which the settings name besides the data.
+
+        Raises:
+            TformerError: if one is missing, or of the wrong kind.
+        """
+
     def prepare(self, run: Path) -> None:
         """Read training and validation data, learn from the first, and divide both into batches.
 

@@ -14,6 +14,7 @@ from tformer_cli.config.schema import BadSample
 from tformer_cli.data.core.batch import B, Batch
 from tformer_cli.data.core.dataset import Data, S
 from tformer_cli.data.core.view import LengthBucketed
+from tformer_cli.errors import DataError
 from tformer_cli.tokenizers.tokenizer import Tokenizer, Vocabulary
 
 
@@ -67,14 +68,36 @@ class TextData(Data[S, B]):
         """Return the tokenizer's files."""
         return {f"tokenizer/{name}": content for name, content in self.tokenizer.files().items()}
 
+    def require(self) -> None:
+        """Check that `tokenizer.path` names a tokenizer, unless one was loaded before.
+
+        Raises:
+            DataError: if it does not; names the setting.
+        """
+        super().require()
+        if not hasattr(self, "tokenizer") and self.config.tokenizer.path:
+            self._named_tokenizer()
+
     def learn(self, train: S) -> None:
         """Load the vocabulary of `tokenizer.path`, or train one on the training split, unless it was loaded before."""
         if not hasattr(self, "tokenizer"):
             settings = self.config.tokenizer
             if settings.path:
-                self.tokenizer = Tokenizer.load(Path(settings.path))
+                self.tokenizer = self._named_tokenizer()
             else:
                 self.tokenizer = Tokenizer.train(self.training_text(train), settings, self.config.seed)
+
+    def _named_tokenizer(self) -> Vocabulary:
+        """Return the tokenizer of `tokenizer.path`.
+
+        Raises:
+            DataError: if there is none; names the setting.
+        """
+        try:
+            return Tokenizer.load(Path(self.config.tokenizer.path))
+        except DataError as error:
+            remedy = "name a run folder, a tokenizer's folder or a SentencePiece .model file"
+            raise DataError(f"tokenizer.path: {error.cause}", error.remedy or remedy) from error
 
     def describe(self) -> list[tuple[str, str]]:
         """Return the header's lines on data, batches and vocabulary."""

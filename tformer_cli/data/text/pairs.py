@@ -93,11 +93,29 @@ class Pairs(TextData[ParallelSplit, PairBatch]):
         self.sampled = ByEpoch(self.sample)
         """Training pairs as they are segmented in an epoch."""
 
+    def require(self) -> None:
+        """Check that files of both splits exist; a dataset of the hub is looked for in `prepare`.
+
+        Raises:
+            DataError: if there are none.
+        """
+        super().require()
+        if self.config.data.source.name != "hub":
+            self._require_validation()
+
     def prepare(self, run: Path) -> None:
         """Prepare the pairs; check that there is a validation split before the training split is read."""
+        self._require_validation()
+        super().prepare(run)
+
+    def _require_validation(self) -> None:
+        """Refuse data without a validation split.
+
+        Raises:
+            DataError: if there is none.
+        """
         if not self._find_split("validation"):
             raise no_split(self.config.data, "validation")
-        super().prepare(run)
 
     @property
     def limit(self) -> int:
