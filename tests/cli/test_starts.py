@@ -226,6 +226,8 @@ NEEDS = [
     ("quickstart/gpt", "tokenizer.path=empty", "tokenizer.path: empty: no tokenizer found: name a run folder"),
     ("quickstart/captions", "tokenizer.path=notes.txt", "tokenizer.path: notes.txt: not a SentencePiece model"),
     ("text/tagging", "tokenizer.path=none", "tokenizer.path: none: no tokenizer found"),
+    ("quickstart/translation", "decode.shortlist=none", "decode.shortlist: none: no such file: decode.shortlist=auto"),
+    ("quickstart/translation", "decode.shortlist=notes.txt", "decode.shortlist: notes.txt: not a shortlist file"),
     ("quickstart/conformer", "decode.language_model=none", "decode.language_model: there is no run or file none: name"),
     ("quickstart/conformer", "decode.language_model=empty", "decode.language_model: empty: not a run folder"),
     ("quickstart/conformer", "decode.language_model=notes.txt", "notes.txt: no line \\data\\: give an ARPA file"),

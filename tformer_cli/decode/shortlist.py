@@ -105,21 +105,31 @@ class Shortlist:
         Raises:
             ConfigError: if there is none, it is damaged, or it is for another vocabulary.
         """
+        path, metadata, tensors = cls._read(path, remedy)
+        if metadata.get("format") != FORMAT or metadata.get("vocabulary") != vocabulary:
+            cause = f"decode.shortlist: {path} is for a different vocabulary than the run's"
+            same = "use one of a run with the same tokenizer and languages, or decode.shortlist=auto"
+            raise ConfigError(cause, remedy or same)
+        return cls(tensors["translations"], tensors["frequent"], vocabulary)
+
+    @classmethod
+    def check(cls, path: Path) -> None:
+        """Refuse a path that has no shortlist, whatever its vocabulary is; see `load`."""
+        cls._read(path, "")
+
+    @staticmethod
+    def _read(path: Path, remedy: str) -> tuple[Path, dict[str, str], dict[str, np.ndarray]]:
+        """Return the file of a shortlist, its metadata and its arrays by name; see `load`."""
         path = path / FILE if path.is_dir() else path
         learn = "decode.shortlist=auto makes one, in the folder of a run"
         if not path.is_file():
             raise ConfigError(f"decode.shortlist: {path}: no such file", remedy or learn)
         try:
             with safe_open(path, "numpy") as file:
-                metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in ("translations", "frequent")}
+                return path, file.metadata() or {}, tensors
         except (SafetensorError, OSError) as error:
             raise ConfigError(f"decode.shortlist: {path}: not a shortlist file", remedy or learn) from error
-        if metadata.get("format") != FORMAT or metadata.get("vocabulary") != vocabulary:
-            cause = f"decode.shortlist: {path} is for a different vocabulary than the run's"
-            same = "use one of a run with the same tokenizer and languages, or decode.shortlist=auto"
-            raise ConfigError(cause, remedy or same)
-        return cls(tensors["translations"], tensors["frequent"], vocabulary)
 
 
 def learn_shortlist(

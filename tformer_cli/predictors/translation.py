@@ -35,6 +35,15 @@ class Translator(TextPredictor[Any]):
     data: Pairs
     shortlist: Shortlist | None = None
 
+    def require(self) -> None:
+        """Check that `decode.shortlist` names a shortlist; its vocabulary is checked in `prepare`.
+
+        Raises:
+            ConfigError: if it does not.
+        """
+        if self.config.decode.shortlist not in ("", "auto"):
+            Shortlist.check(Path(self.config.decode.shortlist).expanduser())
+
     def prepare(self, run: Path, trained: Callable[[], Any], say: Callable[[str], None] = lambda line: None) -> None:
         """Read the shortlist of `decode.shortlist`, or learn it from the training data and save it in the run folder.
 
