@@ -9,12 +9,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tformer_cli.config.schema import BadSample, ClassNames, FeatureConfig, LabelledImageDataConfig, SpeechDataConfig
+from tformer_cli.config.schema import (
+    BadSample,
+    ClassNames,
+    CorpusDataConfig,
+    FeatureConfig,
+    LabelledImageDataConfig,
+    LabelledTextDataConfig,
+    ParallelDataConfig,
+    Source,
+    SpeechDataConfig,
+)
 from tformer_cli.data.core.media import files_below, listing, passed_over
+from tformer_cli.data.core.splits import find_split
 from tformer_cli.data.image.images import Images, read_images
+from tformer_cli.data.image.picture_sources import LAYOUT
 from tformer_cli.data.image.pictures import ENDINGS
 from tformer_cli.data.speech.audio import wav
 from tformer_cli.data.speech.recordings import Recordings, read_recordings
+from tformer_cli.data.text.parallel import find_pairs
 from tformer_cli.errors import DataError
 
 
@@ -288,3 +301,67 @@ def test_texts_in_capitals_and_tables_with_semicolons_belong_to_recordings(tmp_p
     spoken(tmp_path / "table" / "a.wav", "")
     (tmp_path / "table" / "metadata.csv").write_text("file_name;transcription\na.wav;one, two\n")
     assert recordings_of(tmp_path / "table").texts == ["one, two"]
+
+
+def names_of(location) -> list[str]:
+    return [path.name for path in location or ()]
+
+
+@pytest.mark.parametrize("task", ["texts", "pictures", "pairs"])
+def test_every_task_finds_the_only_test_name(task, tmp_path):
+    find = {
+        "texts": lambda: find_split(LabelledTextDataConfig(path=str(tmp_path)), "test"),
+        "pictures": lambda: find_split(LabelledImageDataConfig(path=str(tmp_path)), "test", LAYOUT),
+        "pairs": lambda: find_pairs(
+            ParallelDataConfig(path=str(tmp_path), source_language="en", target_language="de"), "test"
+        ),
+    }[task]
+    for name in ("train.csv", "test_2016.csv"):
+        (tmp_path / name).touch()
+    assert names_of(find()) == ["test_2016.csv"]
+    (tmp_path / "test-2017.csv").touch()
+    assert find() is None
+    (tmp_path / "testing.csv").touch()
+    assert names_of(find()) == ["testing.csv"]
+    (tmp_path / "Test.csv").touch()
+    with pytest.raises(DataError, match="which one is the test split: .*: rename or merge them, or name one"):
+        find()
+
+
+def test_a_folder_that_is_the_training_split_has_no_other_test_name(tmp_path):
+    """A class, or a text among others, may have such a name."""
+    for name in ("cat", "test_tube"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").touch()
+    (tmp_path / "test_note.txt").touch()
+    texts = CorpusDataConfig(path=str(tmp_path))
+    assert find_split(LabelledImageDataConfig(path=str(tmp_path)), "test", LAYOUT) is None
+    assert find_split(texts, "test") is None
+    assert names_of(find_split(texts, "train")) == ["test_note.txt"]
+
+
+def test_names_beside_a_table_are_those_of_its_splits(tmp_path):
+    for name in ("all.csv", "dev.csv", "testing.csv"):
+        (tmp_path / name).touch()
+    table = str(tmp_path / "all.csv")
+    pairs = ParallelDataConfig(path=table, source_language="en", target_language="de")
+    for split, name in (("train", "all.csv"), ("validation", "dev.csv"), ("test", "testing.csv")):
+        assert names_of(find_pairs(pairs, split)) == [name]
+        assert names_of(find_split(LabelledTextDataConfig(path=table), split)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("there", "split", "name"),
+    [
+        (["train", "test_2016"], "test", "test_2016"),
+        (["train", "test_a", "test_b"], "test", None),
+        (["train", "testing", "test_b"], "test", "testing"),
+        (["Training", "dev"], "train", "Training"),
+        (["train", "Dev"], "validation", "Dev"),
+    ],
+)
+def test_splits_of_a_dataset_have_the_same_names(there, split, name, monkeypatch):
+    monkeypatch.setattr("tformer_cli.data.core.splits.hub_splits", lambda config: there)
+    pairs = ParallelDataConfig(source=Source.hub, path="x", source_language="en", target_language="de")
+    texts = LabelledTextDataConfig(source=Source.hub, path="x")
+    assert find_pairs(pairs, split) == find_split(texts, split) == name

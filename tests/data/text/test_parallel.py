@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,11 @@ from types import SimpleNamespace
 import pytest
 
 from tformer_cli.config.schema import ParallelDataConfig, Source
+from tformer_cli.config.splits import SPLITS
 from tformer_cli.data.core.files import read_lines
 from tformer_cli.data.text import parallel as source_module
 from tformer_cli.data.text.pairs import Pairs
-from tformer_cli.data.text.parallel import ParallelSplit, find_splits, read_parallel
+from tformer_cli.data.text.parallel import ParallelSplit, find_pairs, read_parallel
 from tformer_cli.errors import ConfigError, DataError
 
 PAIRS = [("a cat", "eine Katze"), ("", "leer"), ("x\u2028y\x85\x0b\x0cz", "Käse \u2029"), ("last", "letzte")]
@@ -34,6 +36,17 @@ def config(path: Path | str = "", **settings) -> ParallelDataConfig:
 def write_pair(folder: Path, stem: str, pairs=PAIRS) -> None:
     for column, language in enumerate(("en", "de")):
         (folder / f"{stem}.{language}").write_bytes("".join(pair[column] + "\n" for pair in pairs).encode())
+
+
+def find_splits(config: ParallelDataConfig) -> dict[str, str]:
+    """The existing splits: names in a dataset, or names of files without language and ending of a table."""
+    locations = {split: find_pairs(config, split) for split in SPLITS}
+    names = {
+        split: location if isinstance(location, str) else location[0].name
+        for split, location in locations.items()
+        if location is not None
+    }
+    return {split: re.sub(r"\.(en|tsv|csv|jsonl(\.gz)?|parquet)$", "", name) for split, name in names.items()}
 
 
 def fault(config: ParallelDataConfig, split: str = "train") -> str:
@@ -220,7 +233,7 @@ def test_split_elsewhere_and_by_its_own_name(tmp_path: Path) -> None:
     )
     assert list(read_parallel(settings, "test")) == [("e", "E")]
     assert list(read_parallel(settings, "validation")) == [("t", "T")]
-    assert list(read_parallel(settings, "news")) == [("n", "N")]
+    assert list(read_parallel(replace(settings, test="news"), "test")) == [("n", "N")]
     assert list(find_splits(settings)) == ["train", "validation", "test"]
 
 
@@ -265,7 +278,7 @@ def test_tables_are_read_exactly(tmp_path: Path, kind: str) -> None:
     assert list(split) == FULL
     assert split.hash == ParallelSplit(*map(list, zip(*FULL, strict=True)), origin="").hash
     file = config(tmp_path / f"train.{kind}")
-    assert list(read_parallel(file, "train")) == FULL and list(find_splits(file)) == ["train"]
+    assert list(read_parallel(file, "train")) == FULL and list(find_splits(file)) == ["train", "validation"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -465,5 +478,5 @@ def test_two_places_of_one_split_are_asked_about(tmp_path):
     assert "which of the pair of text files, train.TSV?" in fault(config(tmp_path))
     assert len(read_parallel(config(tmp_path, train="train.TSV"), "train")) == 1
     write_pair(tmp_path, "dev", FULL)
-    assert "which one is the validation split: dev or val?" in fault(config(tmp_path), "validation")
+    assert "which one is the validation split: val or dev?" in fault(config(tmp_path), "validation")
     assert len(read_parallel(config(tmp_path, validation="val"), "validation")) == len(FULL)

@@ -37,7 +37,7 @@ class DataConfig:
     streaming: bool = setting(False, "hub: read without downloading everything first")
     train: str = setting("train", "training split: file stem, file, or split name")
     validation: str = setting("", "validation split, as train; empty: val, validation, valid or dev, if one exists")
-    test: str = setting("", "test split, as train; empty: test, testing, or for sentence pairs the only test_NAME")
+    test: str = setting("", "test split, as train; empty: test, testing, or the only name that begins with test")
     cache: str = setting("", "folder for tokenised text, decoded images and audio; empty: the user's cache folder")
     workers: int = setting(0, "processes that prepare batches; 0: the training process itself", low=0, high=256)
     size: int = setting(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
@@ -37,12 +37,14 @@ class Layout:
             splits; nothing otherwise.
         expected: description of the expected files, in which "NAME" is the split.
         builtin: the splits of built-in data.
+        explain: raises an error if it knows why a path that the user named has no files.
     """
 
     named: Callable[[Path], list[Path]]
     train_folder: Callable[[Path, Callable[[str], bool]], list[Path]]
     expected: str
     builtin: tuple[str, ...] = ("train", "test")
+    explain: Callable[[Path], None] = lambda path: None
 
 
 class Read(Protocol):
@@ -141,6 +143,9 @@ def draw(
 def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> str | list[Path] | None:
     """Return the files of a split, or the name of a dataset's split; None if it is not configured and does not exist.
 
+    A split that is not configured has one of `NAMES`. If there is none for the test split, it is the only one whose
+    name begins with "test", such as test_2016; in a folder, only if the training split is not the whole folder.
+
     Raises:
         ConfigError: if built-in data are not in a language.
         DataError: if the path, or a configured split, does not exist.
@@ -152,11 +157,14 @@ def find_split(config: DataConfig, split: str, layout: Layout | None = None) -> 
             return split if split in (layout or TEXTS).builtin else None
         case "hub":
             splits = hub_splits(config)
-            candidates = [named] if named else VALIDATION_NAMES if split == "validation" else [split]
+            candidates = [named] if named and named != split else list(NAMES[split])
             existing = next((name for name in candidates if name.partition("[")[0] in splits), None)
             if existing is None:  # in another case
                 candidates = [name.lower() for name in candidates]
                 existing = next((name for name in splits if name.lower() in candidates), None)
+            tests = [name for name in splits if name.lower().startswith("test")]
+            if existing is None and split == "test" and not named and len(tests) == 1:
+                return tests[0]
             if named and existing is None:
                 raise DataError(f"{config.path}: no split {named!r}", f"splits there: {', '.join(splits)}")
             return existing
@@ -182,10 +190,15 @@ def _find_files(config: DataConfig, split: str, named: str, layout: Layout) -> l
         if files:
             return files
     if not named:
-        return None
+        if split != "test" or folder != path:
+            return None
+        has_own_name = config.train != "train" or _named_files(folder, "train", config.train, layout)
+        return _only_test(folder, layout) if has_own_name else None  # else it may be a training text, or a class
     files = layout.named(Path(named).expanduser())  # a path from the current folder
     if files:
         return files
+    for stem in (folder / named, Path(named).expanduser()):
+        layout.explain(stem)
     refuse_saved(folder)
     expected = layout.expected.replace("NAME", named)
     raise DataError(f"no split {named!r} in {folder}", f"expected {expected}; there: {_names_in(folder)}")
@@ -207,16 +220,33 @@ def _named_files(folder: Path, split: str, named: str, layout: Layout) -> list[P
         if paths or "/" in named or "*" in named:
             return paths
     names = [named] if named and named != split else list(NAMES[split])
-    entries, matches = os.listdir(folder), dict[str, list[Path]]()
-    for name in names:
-        for spelling in _spellings(entries, name):
-            paths = layout.named(folder / spelling)
-            if paths and not any(_same(paths, other) for other in matches.values()):
-                matches[spelling] = paths
+    entries = os.listdir(folder)
+    matches = _matches(folder, [spelling for name in names for spelling in _spellings(entries, name)], layout)
     if len(matches) > 1:
         cause = f"{folder}: which one is the {split} split: {' or '.join(matches)}?"
         raise DataError(cause, f"rename or merge them, or name one: data.{split}=./{next(iter(matches))}")
     return next(iter(matches.values()), [])
+
+
+def _only_test(folder: Path, layout: Layout) -> list[Path] | None:
+    """Return the files of the only name in a folder that begins with "test"; None if there is no such name, or two."""
+    names = list[str]()
+    for entry in sorted(os.listdir(folder)):
+        if entry.lower().startswith("test"):
+            ends = [index for index, character in enumerate(entry) if character in SEPARATORS]
+            names += [entry[:end] for end in ends] + [entry] * (folder / entry).is_dir()
+    matches = list(_matches(folder, names, layout).values())
+    return matches[0] if len(matches) == 1 else None
+
+
+def _matches(folder: Path, names: Sequence[str], layout: Layout) -> dict[str, list[Path]]:
+    """Return the files of those names in a folder that have some, without files that an earlier name has."""
+    matches = dict[str, list[Path]]()
+    for name in names:
+        paths = layout.named(folder / name)
+        if paths and not any(_same(paths, other) for other in matches.values()):
+            matches[name] = paths
+    return matches
 
 
 def _spellings(entries: list[str], name: str) -> list[str]:

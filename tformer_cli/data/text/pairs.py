@@ -20,7 +20,7 @@ from tformer_cli.data.core.batching import ByEpoch
 from tformer_cli.data.core.view import LengthBucketed
 from tformer_cli.data.text.dataset import TextData
 from tformer_cli.data.text.encoded import ParallelTokens, pad, sample_parallel, tokenize_parallel
-from tformer_cli.data.text.parallel import ParallelSplit, find_splits, no_split, read_parallel
+from tformer_cli.data.text.parallel import ParallelSplit, find_pairs, no_split, read_parallel
 from tformer_cli.errors import DataError
 
 
@@ -101,21 +101,22 @@ class Pairs(TextData[ParallelSplit, PairBatch]):
         """
         super().require()
         if self.config.data.source.name != "hub":
-            self._require_validation()
+            self._require_splits()
 
     def prepare(self, run: Path) -> None:
         """Prepare the pairs; check that there is a validation split before the training split is read."""
-        self._require_validation()
+        self._require_splits()
         super().prepare(run)
 
-    def _require_validation(self) -> None:
-        """Refuse data without a validation split.
+    def _require_splits(self) -> None:
+        """Refuse data without a training or validation split.
 
         Raises:
             DataError: if there is none.
         """
-        if not self._find_split("validation"):
-            raise no_split(self.config.data, "validation")
+        for split in ("train", "validation"):
+            if not self._find_split(split):
+                raise no_split(self.config.data, split)
 
     @property
     def limit(self) -> int:
@@ -191,7 +192,7 @@ class Pairs(TextData[ParallelSplit, PairBatch]):
         return [("data", counts + note)]
 
     def _find_split(self, split: str) -> bool:
-        return split in find_splits(self.config.data)
+        return find_pairs(self.config.data, split) is not None
 
     def _read(self, split: str) -> dict[str, ParallelSplit]:
         pairs = read_parallel(self.config.data, split, seed=self.config.seed, skip=self.skips)

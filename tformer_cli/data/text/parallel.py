@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 from tformer_cli.config.paths import check_builtin
 from tformer_cli.config.schema.data import BUILTIN_LANGUAGES
+from tformer_cli.config.splits import SPLITS
 from tformer_cli.data.core import files
 from tformer_cli.data.core.cells import Gate
-from tformer_cli.data.core.hub import hub_origin, hub_rows, hub_splits, refuse_saved
+from tformer_cli.data.core.hub import hub_origin, hub_rows, hub_splits
 from tformer_cli.data.core.media import visible_names
-from tformer_cli.data.core.names import NAMES, VALIDATION_NAMES, with_ending
+from tformer_cli.data.core.names import NAMES, with_ending
+from tformer_cli.data.core.splits import Layout, find_split
 from tformer_cli.data.core.store import gather, text_digest
 from tformer_cli.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import ParallelDataConfig
-
-ROLES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -60,20 +60,16 @@ class ParallelSplit:
         return zip(self.sources, self.targets, strict=True)
 
 
-def find_splits(config: ParallelDataConfig) -> dict[str, str]:
-    """Return the names of the existing splits, without reading them.
-
-    A configured split must exist. Otherwise validation has the name `val`, `validation`, `valid` or `dev`. Test has the
-    name `test`, or is the only split whose name begins with it.
-
-    Returns:
-        The names (stems or files, or names in a dataset) of the existing splits, by train, validation and test.
+def find_pairs(config: ParallelDataConfig, split: str) -> str | list[Path] | None:
+    """Return the two files or the table of a split, or the name of a dataset's split; see `find_split`.
 
     Raises:
         ConfigError: if the data's location or languages are impossible.
         DataError: if the training split, or a configured one, does not exist.
     """
-    return {role: name for role in ROLES if (name := _find(config, role)) is not None}
+    if config.source.name == "files" and not config.path and config.train == "train":
+        raise ConfigError("data.path is not set", "name the folder that holds the data: data.path=...")
+    return find_split(config, split, _layout(config))
 
 
 def read_parallel(config: ParallelDataConfig, split: str, *, seed: int = 1, skip: bool = False) -> ParallelSplit:
@@ -81,55 +77,23 @@ def read_parallel(config: ParallelDataConfig, split: str, *, seed: int = 1, skip
 
     Args:
         config: location of the data; its languages name the endings of files or columns.
-        split: train, validation or test, as the configuration names them, or the name of a split (a stem or
-            file).
+        split: train, validation or test.
         seed: seed of generated data (builtin).
         skip: skip rows of a table without a sentence, which are an error otherwise.
 
     Raises:
-        ConfigError: see `find_splits`.
+        ConfigError: see `find_pairs`.
         DataError: if it is missing or malformed; names file and line.
     """
-    name = _find(config, split) if split in ROLES else split
-    for role in ("validation", "test"):
-        if split == "train" and getattr(config, role):
-            _find(config, role)  # reports a mistyped name before a long training split is read
-    if name is None:
+    location = find_pairs(config, split)
+    for other in ("validation", "test"):
+        if split == "train" and getattr(config, other):
+            find_pairs(config, other)  # reports a mistyped name before a long training split is read
+    if location is None:
         raise no_split(config, split)
-    match config.source.name:
-        case "builtin":
-            return _read_builtin(config, name, seed)
-        case "hub":
-            return _read_hub(config, name, skip)
-        case _:
-            return _read_files(config, name, skip)
-
-
-def _find(config: ParallelDataConfig, role: str) -> str | None:
-    """Return the name of the split for `role`; None if it is not configured and does not exist."""
-    named = getattr(config, role)
-    match config.source.name:
-        case "builtin":
-            check_builtin(config)
-            return role
-        case "hub":
-            existing = hub_splits(config)
-            if named:
-                if named.partition("[")[0] not in existing:
-                    raise DataError(f"{config.path}: no split {named!r}", f"splits there: {', '.join(existing)}")
-                return named
-        case _:
-            if named:
-                return _named_file(config, role, named)
-            existing = _stems(config)
-    if role == "validation":
-        candidates = [name for name in existing if name.lower() in VALIDATION_NAMES]
-        if len(candidates) > 1 and config.source.name == "files":
-            cause = f"{config.path}: which one is the validation split: {' or '.join(candidates)}?"
-            raise DataError(cause, f"name it: data.validation={candidates[0]}")
-        return next((name for name in VALIDATION_NAMES if name in existing), next(iter(candidates), None))
-    tests = [name for name in existing if name.lower().startswith("test")]
-    return "test" if "test" in tests else tests[0] if len(tests) == 1 else None
+    if not isinstance(location, str):
+        return _read_files(config, location, skip)
+    return _read_builtin(config, split, seed) if config.source.name == "builtin" else _read_hub(config, location, skip)
 
 
 def no_split(config: ParallelDataConfig, role: str) -> DataError:
@@ -155,35 +119,38 @@ def _list(names: Sequence[str], max_names: int = 12) -> str:
 # --- files --------------------------------------------------------------------------------------------------
 
 
-def _folder(config: ParallelDataConfig) -> Path:
-    """Return the folder to which the names of splits are relative."""
-    path = Path(config.path).expanduser()
-    if path.is_file():
-        return path.parent
-    if config.path and not path.is_dir():
-        raise DataError(f"data.path: {config.path}: no such folder or file", "check the path")
-    return path
+def _layout(config: ParallelDataConfig) -> Layout:
+    """Return the layout of pairs of text files, one for each language, and of tables with a column for each."""
+    languages = (config.source_language, config.target_language)
 
+    def named(stem: Path) -> list[Path]:
+        if files.table_kind(stem) and stem.is_file():
+            return [stem]
+        pair = [stem.with_name(f"{stem.name}.{language}") for language in languages] if stem.name else []
+        is_pair = bool(pair) and all(path.is_file() for path in pair)
+        tables = with_ending(stem, files.READABLE) if stem.name else []
+        if len(tables) + is_pair > 1:
+            names = [*(["the pair of text files"] if is_pair else []), *(path.name for path in tables)]
+            raise DataError(f"{stem}: which of {_list(names)}?", "give the table's full name, or move it away")
+        return pair if is_pair else tables
 
-def _named_file(config: ParallelDataConfig, role: str, named: str) -> str:
-    path = Path(config.path).expanduser()
-    if role == "train" and named == "train" and path.is_file():  # data.path is the table itself
-        return path.name
-    if not config.path and not Path(named).expanduser().is_absolute() and named == "train":
-        raise ConfigError("data.path is not set", "name the folder that holds the data: data.path=...")
-    if role == named == "train":
-        existing = _stems(config)
-        others = [stem for stem in existing if stem.lower() in NAMES["train"]]
-        named = named if named in existing or len(others) != 1 else others[0]
-    _locate(config, named)
-    return named
+    def explain(stem: Path) -> None:
+        names = [path.name for path in sorted(stem.parent.iterdir())] if stem.parent.is_dir() else []
+        endings = [name.removeprefix(f"{stem.name}.") for name in names if name.startswith(f"{stem.name}.")]
+        absent = [language for language in languages if language not in endings]
+        if endings:
+            raise DataError(f"{stem}.{absent[0]}: no such file", f"languages there: {_list(endings)}")
+
+    expected = f"NAME.{languages[0]} and NAME.{languages[1]}, or a .tsv, .csv, .jsonl, .parquet or .arrow file"
+    return Layout(named, lambda folder, is_other: [], expected, builtin=SPLITS, explain=explain)
 
 
 def _stems(config: ParallelDataConfig) -> list[str]:
-    """Return the sorted names of the splits in the folder that have both languages or are tables."""
-    if not config.path or Path(config.path).expanduser().is_file():
+    """Return the sorted names of the splits in the folder that have both languages or are tables, for an error."""
+    folder = Path(config.path).expanduser()
+    if not config.path or not folder.is_dir():
         return []
-    file_names = {path.name for path in _folder(config).iterdir() if path.is_file()}
+    file_names = {path.name for path in folder.iterdir() if path.is_file()}
     ending = f".{config.source_language}"
     stems = {name.removesuffix(ending) for name in file_names if name.endswith(ending)}
     pairs = {stem for stem in stems if stem and f"{stem}.{config.target_language}" in file_names}
@@ -191,41 +158,8 @@ def _stems(config: ParallelDataConfig) -> list[str]:
     return sorted(pairs | tables)
 
 
-def _locate(config: ParallelDataConfig, name: str) -> list[Path]:
-    """Return the two text files, or the one table, of a split.
-
-    Raises:
-        DataError: if there are none, or several.
-    """
-    folder = _folder(config)
-    named = Path(name).expanduser()
-    stems = dict.fromkeys([folder / named, named])  # the same path if it is absolute
+def _read_files(config: ParallelDataConfig, paths: list[Path], skip: bool) -> ParallelSplit:
     languages = (config.source_language, config.target_language)
-    for stem in stems:
-        if files.table_kind(stem) and stem.is_file():
-            return [stem]
-        pair = [stem.with_name(f"{stem.name}.{language}") for language in languages]
-        is_pair = all(path.is_file() for path in pair)
-        tables = with_ending(stem, files.READABLE)
-        if len(tables) + is_pair > 1:
-            names = [*(["the pair of text files"] if is_pair else []), *(path.name for path in tables)]
-            raise DataError(f"{stem}: which of {_list(names)}?", "give the table's full name, or move it away")
-        if is_pair or tables:
-            return pair if is_pair else tables
-    for stem in stems:
-        paths = sorted(stem.parent.iterdir()) if stem.parent.is_dir() else []
-        endings = [path.name.removeprefix(stem.name + ".") for path in paths if path.name.startswith(stem.name + ".")]
-        absent = [language for language in languages if language not in endings]
-        if endings:
-            raise DataError(f"{stem}.{absent[0]}: no such file", f"languages there: {_list(endings)}")
-    refuse_saved(folder)
-    names = visible_names(folder) if folder.is_dir() else []
-    expected = f"{name}.{languages[0]} and {name}.{languages[1]}, or a .tsv, .csv, .jsonl, .parquet or .arrow file"
-    raise DataError(f"no split {name!r} in {folder}", f"expected {expected}; there: {_list(names)}")
-
-
-def _read_files(config: ParallelDataConfig, name: str, skip: bool) -> ParallelSplit:
-    paths, languages = _locate(config, name), (config.source_language, config.target_language)
     if len(paths) == 1:
         gate = Gate(frozenset(config.missing), skip)
         return _of_rows(config, files.table_rows(paths[0], languages, names=None, gate=gate), gate, str(paths[0]))
