@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -453,6 +454,54 @@ def test_scores_without_decoding_are_per_token_except_bits_per_byte(name, tmp_pa
     with torch.inference_mode():
         scores = task.evaluate(task.model().eval(), "validation", Scoring(decoded=False)).scores
     assert task.evaluator.per_token == set(scores) - {"bits_per_byte"} and task.data.tokenizer.hash
+
+
+def test_losses_with_different_measures_are_not_compared(tmp_path, monkeypatch):
+    """With more masked tokens each is harder to predict, and next-sentence prediction adds a loss."""
+    monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
+    bert = family_named("bert")
+    for name, share in (("a", 0.15), ("b", 0.3), ("c", 0.15)):
+        settings = ("trainer.steps=2", f"bert.share={share}", f"seed={1 + (name == 'c')}")
+        launch(bert.config(tmp_path / "cache", *settings), tmp_path / name, quiet=True)
+    compared = partial(compare_runs, split="validation", metric="mlm_accuracy", say=lambda _: None)
+    message = "mlm_accuracy of .*b is from the .*bert.share=0.3 .*; that of .*a from the .*bert.share=0.15 .*--metric"
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, "evaluated", None)  # before anything is evaluated
+        with pytest.raises(RunError, match=message):
+            compared([tmp_path / "a", tmp_path / "b"])
+    assert len(compared([tmp_path / "a", tmp_path / "c"]).runs) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "other", "others"),
+    [
+        ("bert", ["bert.share=0.15"], "bert", ["bert.share=0.3"]),
+        ("bert", ["bert.nsp=false"], "bert", ["bert.nsp=true"]),
+        ("masked patches", ["patches.bits=3"], "masked patches", ["patches.bits=2"]),
+        ("masked patches", ["model.patch_size=2"], "masked patches", ["model.patch_size=4"]),
+        ("translation", [], "editing", []),
+        ("conformer", ["objective.ctc_weight=0.3"], "conformer", ["objective.ctc_weight=0.5"]),
+    ],
+    ids=["share", "next sentences", "bits", "patches", "edits", "CTC"],
+)
+def test_settings_of_objectives_change_what_the_loss_measures(name, settings, other, others, tmp_path):
+    first, second = family_named(name).task(tmp_path, *settings), family_named(other).task(tmp_path, *others)
+    again = family_named(name).task(tmp_path, *settings, "seed=7")
+    measures = [task.evaluator.objective.measure() for task in (first, second, again)]
+    assert measures[0] != measures[1] and measures[0] == measures[2] and measures[0]
+
+
+def test_class_weights_change_what_the_loss_measures(tmp_path):
+    tasks = [family_named("vit").task(tmp_path, f"head.class_weights={weights}") for weights in ("false", "true")]
+    first, second = (task.evaluator.objective.measure() for task in tasks)
+    assert first == "cross-entropy of labels" and second.startswith(f"{first} with weights ")
+
+
+def test_scores_of_a_models_own_networks_are_not_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "product_rate", lambda *_, **__: 1e9)
+    launch(family_named("sagan").config(tmp_path / "cache", "trainer.steps=2"), tmp_path / "gan", quiet=True)
+    with pytest.raises(RunError, match="loss of .*gan is given by a part of the model itself.*: compare runs by anoth"):
+        compare_runs([tmp_path / "gan"] * 2, "validation", metric="loss", say=lambda _: None)
 
 
 def test_utterances_that_join_other_recordings_are_not_compared(project, monkeypatch):

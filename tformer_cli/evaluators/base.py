@@ -91,6 +91,7 @@ class Evaluator(Generic[M, B]):
         metric: the score that selects the best checkpoint, unless the recipe names another.
         lower_is_better: scores for which lower values are better.
         per_token: scores that are means over tokens, so that their values depend on the tokenizer.
+        per_objective: scores whose values depend on what the loss measures, see `Objective.measure`.
         decodes: whether the scores except the loss are those of decoded examples, whose number and search are set by
             `trainer.evaluate_limit` and `decode`; false: of all examples.
         smallest_limit: number of decoded examples that suffices for every score; 0: all, if a score needs several.
@@ -104,6 +105,7 @@ class Evaluator(Generic[M, B]):
     metric = "loss"
     lower_is_better: frozenset[str] = frozenset({"loss"})
     per_token: frozenset[str] = frozenset()
+    per_objective: frozenset[str] = frozenset({"loss"})
     decodes = False
     smallest_limit = 1
     scores_examples = True

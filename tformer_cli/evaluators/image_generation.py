@@ -132,6 +132,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
     lower_is_better = frozenset({"loss", "generator_loss"}) | {
         f"{space}_distance{unit}" for space in ("pixel", "feature") for unit in ("", "_percent")
     }
+    per_objective = frozenset({"loss", "generator_loss", "real_score", "generated_score"})
     decodes = True
     smallest_limit = 0
     scores_examples = False

@@ -225,6 +225,7 @@ class MaskedPatchesEvaluator(Evaluator[MaskedPatchModel, ImageBatch]):
 
     metric = "accuracy"
     lower_is_better = frozenset({"loss", "perplexity"})
+    per_objective = frozenset({"loss", "perplexity", "accuracy"})
     scores_examples = False
     objective: MaskedPatches
     data: UnlabelledImages

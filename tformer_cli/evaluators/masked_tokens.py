@@ -16,6 +16,7 @@ class MaskedTokensEvaluator(Evaluator[MaskedLanguageModel, MaskedBatch]):
 
     lower_is_better = frozenset({"loss", "perplexity", "mlm_loss", "nsp_loss"})
     per_token = frozenset({"loss", "mlm_loss", "perplexity", "mlm_accuracy"})
+    per_objective = frozenset({*lower_is_better, "mlm_accuracy", "nsp_accuracy"})
     scores_examples = False
     data: MaskedText
 

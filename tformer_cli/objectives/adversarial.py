@@ -53,6 +53,10 @@ def labels_of(model: Adversaries, seed: int, epoch: int, samples: Tensor) -> Ten
 class AdversarialObjective(Objective[Any, Pictures]):
     """An objective of one of the two networks; it generates one image for each real image of the batch."""
 
+    def measure(self) -> str:
+        """Return "": each model is scored by its own discriminator."""
+        return ""
+
     def generated(self, model: Adversaries, batch: Pictures) -> tuple[Tensor, Tensor | None]:
         """Return generated images, (B, C, H, W), and their labels, (B,), if the model has labels."""
         images = batch.images if isinstance(batch, LabelledImageBatch) else batch

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.schema import AttentionKind
+from tformer_cli.config.values import plain
 from tformer_cli.data.core.batch import B
 from tformer_cli.data.core.dataset import Data
 
@@ -68,6 +69,14 @@ class Objective(Generic[M, B]):
     def __init__(self, data: Data[Any, B], label_smoothing: float = 0.0) -> None:
         self.data, self.label_smoothing = data, label_smoothing
 
+    def measure(self) -> str:
+        """Return what the loss measures in evaluation, with the settings that its value depends on.
+
+        Data and tokenizer are not part of it. Losses with different measures cannot be compared; "": the loss cannot be
+        compared with that of another model.
+        """
+        raise NotImplementedError
+
     def outputs(self, model: M, batch: B) -> Any:
         """Return the outputs of the model for a batch; by default the result of its forward pass."""
         return model(*self.data.inputs(batch, training=model.training))
@@ -120,6 +129,17 @@ class Objective(Generic[M, B]):
     def smoothing(self, model: nn.Module) -> float:
         """Return the label smoothing: the configured value in training, 0 in evaluation."""
         return self.label_smoothing if model.training else 0.0
+
+
+def with_settings(loss: str, group: str, settings: Any) -> str:
+    """Return the name of a loss with the settings that its value depends on, for `Objective.measure`.
+
+    Args:
+        loss: the name.
+        group: name of the group of settings.
+        settings: its dataclass.
+    """
+    return f"{loss} ({' '.join(f'{group}.{name}={value}' for name, value in plain(settings).items())})"
 
 
 @dataclass

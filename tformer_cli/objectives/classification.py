@@ -50,6 +50,13 @@ def label_cross_entropy(
     )
 
 
+def _measure(labels: Any) -> str:
+    """Return what the loss of a set of labels measures, for `Objective.measure`."""
+    names = {Target.label: "cross-entropy of labels", Target.number: "squared error of numbers"}
+    loss = names.get(labels.target, "binary cross-entropies of labels")
+    return loss + (f" with weights {', '.join(f'{weight:.4g}' for weight in labels.weights)}" if labels.weights else "")
+
+
 class TextClassification(Objective[Any, Any]):
     """Loss of a label, a number or several labels for each text.
 
@@ -57,6 +64,10 @@ class TextClassification(Objective[Any, Any]):
     """
 
     data: Any
+
+    def measure(self) -> str:
+        """Return what the loss measures, see `Objective`."""
+        return _measure(self.data.labels)
 
     def outputs(self, model: Any, batch: Any) -> Tensor:
         """Return the scores in float32, (B, C)."""
@@ -93,6 +104,10 @@ class ImageClassification(Objective[Any, Any]):
     """
 
     data: Any
+
+    def measure(self) -> str:
+        """Return what the loss measures, see `Objective`."""
+        return _measure(self.data.labels)
 
     def outputs(self, model: Any, batch: Any) -> Tensor:
         """Return the scores in float32, (B, C)."""

@@ -55,6 +55,10 @@ class Consistency(Objective[Any, Any]):
         super().__init__(objective.data, objective.label_smoothing)
         self.objective, self.config, self.step = objective, config, 0
 
+    def measure(self) -> str:
+        """Return what the loss of the objective measures; evaluation has one pass."""
+        return self.objective.measure()
+
     def begin_step(self, step: int) -> None:
         """Store the number of the step, on which the weight of the divergence depends."""
         self.objective.begin_step(step)

@@ -55,6 +55,10 @@ class CTC(Objective[Any, Any]):
 
     data: TextData[Any, Any]
 
+    def measure(self) -> str:
+        """Return what the loss measures, see `Objective`."""
+        return "CTC"
+
     def __init__(self, data: TextData[Any, Any], label_smoothing: float = 0.0) -> None:
         super().__init__(data, label_smoothing)
 
@@ -102,6 +106,10 @@ class JointCTCAttention(CTC):
     def __init__(self, data: TextData[Any, Any], ctc_weight: float, label_smoothing: float = 0.0) -> None:
         super().__init__(data, label_smoothing)
         self.ctc_weight = ctc_weight
+
+    def measure(self) -> str:
+        """Return what the loss measures, see `Objective`."""
+        return f"cross-entropy of the next token, with CTC by a weight of {self.ctc_weight:g}"
 
     def outputs(self, model: Any, batch: Any) -> SpeechOutputs:
         """Return the encoder's states, the log-probabilities of CTC, and the decoder's last hidden states."""

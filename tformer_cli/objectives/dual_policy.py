@@ -69,6 +69,10 @@ class DualPolicy(Objective[Any, PairBatch]):
 
     data: Pairs
 
+    def measure(self) -> str:
+        """Return what the loss measures, see `Objective`."""
+        return "cross-entropies of edits"
+
     def __init__(self, data: Pairs, label_smoothing: float = 0.0) -> None:
         super().__init__(data, label_smoothing)
         data.example = self.example

@@ -20,7 +20,7 @@ from tformer_cli.data.core.device import to_device
 from tformer_cli.data.image.augment import denormalise, uniforms
 from tformer_cli.data.image.inputs import ImageBatch
 from tformer_cli.models.patch_head import MaskedPatchModel
-from tformer_cli.objectives.base import Lengths, Loss, Objective
+from tformer_cli.objectives.base import Lengths, Loss, Objective, with_settings
 
 MASKING_STREAM = 65
 """Stream of the random numbers that select masked patches."""
@@ -43,6 +43,12 @@ class PatchPredictions:
 
 class MaskedPatches(Objective[MaskedPatchModel, ImageBatch]):
     """Cross-entropy of the colours of masked patches; settings are read from the data's configuration."""
+
+    def measure(self) -> str:
+        """Return what the loss measures, see `Objective`."""
+        config = self.data.config
+        size = f"{config.model.patch_size} of {config.data.image_size} pixels"
+        return with_settings(f"cross-entropy of the colours of masked patches, {size}", "patches", config.patches)
 
     def outputs(self, model: MaskedPatchModel, batch: ImageBatch) -> PatchPredictions:
         """Return the predictions for the patches that `masks` selects."""

@@ -28,7 +28,7 @@ from tformer_cli.data.text.masked import MaskedBatch, MaskedText, TokenSequence
 from tformer_cli.data.text.masking import Masking
 from tformer_cli.models.token_heads import MaskedLanguageModel
 from tformer_cli.nn.cross_entropy import head_cross_entropy
-from tformer_cli.objectives.base import Lengths, Loss, Objective
+from tformer_cli.objectives.base import Lengths, Loss, Objective, with_settings
 
 Outputs = tuple[Tensor, Tensor]
 """Hidden states of the masked tokens, (N, D), for the output layer; and of all tokens, (B, T, D)."""
@@ -49,6 +49,10 @@ class MaskedTokens(Objective[MaskedLanguageModel, MaskedBatch]):
         super().__init__(data, label_smoothing)
         self.config = config
         data.example = self.example
+
+    def measure(self) -> str:
+        """Return what the loss measures, see `Objective`."""
+        return with_settings("cross-entropy of masked tokens", "bert", self.config)
 
     @cached_property
     def masking(self) -> Masking:

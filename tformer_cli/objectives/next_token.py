@@ -45,6 +45,10 @@ def next_token_loss(
 class NextToken(Objective[Any, Any]):
     """Cross-entropy of the next token; batches have `targets` (B, T) and `target_lengths` (B,)."""
 
+    def measure(self) -> str:
+        """Return what the loss measures, see `Objective`."""
+        return "cross-entropy of the next token"
+
     def lengths(self, outputs: Any, batch: Any) -> Lengths:
         """Return the lengths of sources, if the batch has sources, and of targets."""
         lengths: Lengths = {AttentionKind.decoder: batch.target_lengths}
@@ -81,6 +85,10 @@ class TeacherForcing(Objective[Any, Any]):
     The outputs include the memory, so that evaluation computes it once for the loss and for the search. A model has
     `encode`, `decode` and `output_layer`; batches have `target_inputs`, `targets` (B, T) and `target_lengths` (B,).
     """
+
+    def measure(self) -> str:
+        """Return what the loss measures, see `Objective`."""
+        return "cross-entropy of the next token"
 
     def outputs(self, model: Any, batch: Any) -> Decoded:
         """Return the encoder's memory, and the decoder's last hidden states."""

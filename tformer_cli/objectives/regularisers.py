@@ -37,6 +37,10 @@ class Disagreement(Objective[Any, Any]):
         super().__init__(objective.data, objective.label_smoothing)
         self.objective, self.config, self.weights = objective, config, config.disagreements
 
+    def measure(self) -> str:
+        """Return what the loss of the objective measures; evaluation has no disagreements."""
+        return self.objective.measure()
+
     def begin_step(self, step: int) -> None:
         """Pass the number of the step on."""
         self.objective.begin_step(step)

@@ -21,6 +21,10 @@ from tformer_cli.objectives.base import Lengths, Loss, Objective
 class Spans(Objective[Any, SpanBatch]):
     """Mean of the cross-entropies of an answer's first and last token, summed over windows."""
 
+    def measure(self) -> str:
+        """Return what the loss measures, see `Objective`."""
+        return "cross-entropy of the first and the last token"
+
     def lengths(self, outputs: Tensor, batch: SpanBatch) -> Lengths:
         """Return the lengths of the windows; there is no decoder."""
         return {AttentionKind.encoder: batch.lengths}

@@ -23,6 +23,10 @@ from tformer_cli.objectives.base import Lengths, Loss, Objective
 class Tagging(Objective[Any, TaggedBatch]):
     """Cross-entropy of the words' tags."""
 
+    def measure(self) -> str:
+        """Return what the loss measures, see `Objective`."""
+        return "cross-entropy of tags"
+
     def outputs(self, model: Any, batch: TaggedBatch) -> Tensor:
         """Return the scores of all words in float32, (N, C)."""
         return super().outputs(model, batch).float()

@@ -200,6 +200,7 @@ class _Contestant:
         data_sha256: SHA-256 of its content.
         scorer: description of what its scores depend on besides the predictions, such as the labels.
         tokenizer: hash of the tokenizer if the score is a mean over tokens, or "".
+        measure: what the loss measures if the score depends on it; None: it does not, see `Objective.measure`.
         scored: its evaluation; None: none is saved.
     """
 
@@ -212,21 +213,23 @@ class _Contestant:
     data_sha256: str
     scorer: str
     tokenizer: str
+    measure: str | None
     scored: Scored | None
 
 
 def _contestant(run: Path, opened: Opened, split: str, metric: str) -> _Contestant:
     data, evaluator = opened.task.data.split(split), opened.task.evaluator
     tokenizer = evaluator.data.tokenizer.hash if metric in evaluator.per_token else ""
+    measure = evaluator.objective.measure() if metric in evaluator.per_objective else None
     parameters = sum(parameter.numel() for parameter in opened.model.parameters())
     return _Contestant(
         run, opened.checkpoint.name, opened.sha256, parameters, _minutes(opened), data.origin,
-        data.hash, evaluator.scorer(split), tokenizer, saved_evaluation(opened, split),
+        data.hash, evaluator.scorer(split), tokenizer, measure, saved_evaluation(opened, split),
     )  # fmt: skip
 
 
 def _check_comparable(first: _Contestant, other: _Contestant, split: str, metric: str) -> None:
-    """Check that a run and the first run have the same data and scorers, and count the same tokens.
+    """Check that a run and the first run have the same data and scorers, and that their scores measure the same.
 
     Raises:
         RunError: if they differ.
@@ -242,6 +245,12 @@ def _check_comparable(first: _Contestant, other: _Contestant, split: str, metric
         runs = f"{other.run} and {first.run}"
         cause = f"{runs} have different tokenizers, and {metric} is a mean over tokens"
         raise RunError(cause, "compare runs with one tokenizer, or another --metric: bits_per_byte, bleu, wer")
+    if other.measure == "":
+        cause = f"{metric} of {other.run} is given by a part of the model itself, which no other run has"
+        raise RunError(cause, "compare runs by another --metric")
+    if other.measure != first.measure:
+        cause = f"{metric} of {other.run} is from the {other.measure}; that of {first.run} from the {first.measure}"
+        raise RunError(cause, "compare runs with the same objective and settings, or another --metric")
 
 
 def _check_scores(opened: Opened, contestant: _Contestant, split: str, metric: str, by: str, speaker: str) -> None:
