@@ -10,12 +10,22 @@ from typing import Any
 import pytest
 import torch
 
+from tests.properties.families import FAMILIES, family_named
 from tformer_cli.config.schema import TrainerConfig
+from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.runs.checkpoint import Checkpoints
 from tformer_cli.train.log import Console
 from tformer_cli.train.machine import Machine
 from tformer_cli.train.validation import Validation
+
+HIGHER = {
+    "accuracy", "bleu", "bleu_lowercase", "chrf", "exact_match", "f1", "f1_macro", "matthews", "mlm_accuracy",
+    "precision", "recall", "tag_accuracy", "top5_accuracy",
+}  # fmt: skip
+"""Scores of which higher values are better."""
+
+CPU = Machine(torch.device("cpu"), "fp32", "explicit", 1, 1e9)
 
 
 def validation(*, higher_is_better: bool) -> Validation:
@@ -54,6 +64,28 @@ def test_the_loop_and_the_checkpoints_agree_on_the_best(tmp_path, higher_is_bett
         assert (tmp_path / "best").read_text() == checkpoints.path(best_step).name
 
 
+@pytest.mark.parametrize("name", [family.name for family in FAMILIES])
+def test_each_score_has_a_direction_or_is_no_criterion(name, tmp_path):
+    task = family_named(name).task(tmp_path)
+    with torch.inference_mode():
+        scores = set(task.evaluate(task.model().eval(), "validation", Scoring(limit=20, samples=0)).scores)
+    lower, unranked = task.evaluator.lower_is_better, task.evaluator.unranked
+    assert not lower & unranked
+    assert scores - lower - unranked <= HIGHER
+    assert not HIGHER & (lower | unranked)
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"), [("sagan", "pixel_spread"), ("sagan", "real_score"), ("editing", "length_ratio")]
+)
+def test_a_score_without_direction_does_not_select_checkpoints(name, metric, tmp_path):
+    task = family_named(name).task(tmp_path, f"trainer.metric={metric}")
+    validation = Validation(task, task.model(), CPU, Console(quiet=True))
+    message = f"trainer.metric: neither the highest nor the lowest {metric} is the best: name another"
+    with pytest.raises(RunError, match=message):
+        validation.check_metric()
+
+
 def test_an_evaluation_computes_as_much_as_the_settings_say():
     calls = []
 
@@ -65,6 +97,5 @@ def test_an_evaluation_computes_as_much_as_the_settings_say():
         config=SimpleNamespace(trainer=trainer), data=SimpleNamespace(view=str),
         evaluator=SimpleNamespace(metric="score", evaluate=evaluate),
     )  # fmt: skip
-    machine = Machine(torch.device("cpu"), "fp32", "explicit", 1, 1e9)
-    Validation(task, torch.nn.Linear(1, 1), machine, Console(quiet=True)).measure()
+    Validation(task, torch.nn.Linear(1, 1), CPU, Console(quiet=True)).measure()
     assert calls == [("validation", Scoring(decoded=False, thorough=False, limit=7, samples=2), False, False)]

@@ -90,6 +90,7 @@ class Evaluator(Generic[M, B]):
     Attributes:
         metric: the score that selects the best checkpoint, unless the recipe names another.
         lower_is_better: scores for which lower values are better.
+        unranked: scores of which neither the highest nor the lowest value is the best: they cannot select checkpoints.
         per_token: scores that are means over tokens, so that their values depend on the tokenizer.
         per_objective: scores whose values depend on what the loss measures, see `Objective.measure`.
         decodes: whether the scores except the loss are those of decoded examples, whose number and search are set by
@@ -104,6 +105,7 @@ class Evaluator(Generic[M, B]):
 
     metric = "loss"
     lower_is_better: frozenset[str] = frozenset({"loss"})
+    unranked: frozenset[str] = frozenset()
     per_token: frozenset[str] = frozenset()
     per_objective: frozenset[str] = frozenset({"loss"})
     decodes = False

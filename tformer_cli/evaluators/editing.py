@@ -20,6 +20,7 @@ class EditingEvaluator(TranslationEvaluator):
 
     per_token = frozenset({"loss", "delete_loss", "placeholder_loss", "token_loss"})
     lower_is_better = TranslationEvaluator.lower_is_better | per_token | {"rounds"}
+    unranked = frozenset({"length_ratio"})  # 1 is the best
 
     def describe(self) -> list[tuple[str, str]]:
         """Return how the model translates, and a note on how BLEU divides the references, if it needs one."""

@@ -132,6 +132,9 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
     lower_is_better = frozenset({"loss", "generator_loss"}) | {
         f"{space}_distance{unit}" for space in ("pixel", "feature") for unit in ("", "_percent")
     }
+    unranked = frozenset({"real_score", "generated_score"}) | {
+        f"{lowest}{space}_spread" for lowest in ("", "lowest_") for space in ("pixel", "feature")
+    }
     per_objective = frozenset({"loss", "generator_loss", "real_score", "generated_score"})
     decodes = True
     smallest_limit = 0

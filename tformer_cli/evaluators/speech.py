@@ -53,6 +53,7 @@ class SpeechEvaluator(Evaluator[Conformer, SpeechBatch]):
     decodes = True
     per_token = frozenset({"loss", "ctc", "attention"})
     lower_is_better = per_token | {"wer", "cer", "sentence_errors", "substitutions", "insertions", "deletions"}
+    unranked = frozenset({"words"})
     groups = {"length": ("reference",), "speaker": ("recording",)}
     data: SpeechData
     objective: CTC

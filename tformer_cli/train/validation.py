@@ -111,16 +111,19 @@ class Validation:
             return self.task.evaluator.evaluate(self.model, view, scoring, share)
 
     def check_metric(self) -> None:
-        """Refuse an unknown `trainer.metric` before training.
+        """Refuse an unknown `trainer.metric`, or one that has no best value, before training.
 
         The available scores come from an evaluation that decodes one example, or as many as in training if
         a score needs several.
 
         Raises:
-            RunError: if there is no such score.
+            RunError: if there is no such score, or if it cannot select checkpoints.
         """
         if self.metric in (self.task.evaluator.metric, "loss"):
             return
+        if self.metric in self.task.evaluator.unranked:
+            cause = f"trainer.metric: neither the highest nor the lowest {self.metric} is the best"
+            raise RunError(cause, f"name another score, such as {self.task.evaluator.metric}")
         self.model.eval()
         limit = self.task.evaluator.smallest_limit or self.trainer.evaluate_limit
         scoring = Scoring(decoded=self.trainer.evaluate_decoded, thorough=False, limit=limit, samples=0)
