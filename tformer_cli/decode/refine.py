@@ -140,9 +140,9 @@ class _Rounds:
         """
         if tokens.shape[1] > 2:
             tokens, lengths = self._delete(memory, tokens, lengths)
-        wanted = self._counts(memory, tokens, lengths)
-        counts = limit_counts(wanted, limits - lengths)
-        cut = (counts < wanted).any(1)
+        predicted_counts = self._counts(memory, tokens, lengths)
+        counts = limit_counts(predicted_counts, limits - lengths)
+        cut = (counts < predicted_counts).any(1)
         rows = counts.any(1).nonzero()[:, 0]
         if not len(rows):
             return tokens, lengths, cut

@@ -170,4 +170,4 @@ class Adversaries(Protocol):
     labels: int
     """Number of labels; 0: the model has none."""
     training: bool
-    """Whether the model is in training mode."""
+    """True in training mode, False in evaluation mode."""
