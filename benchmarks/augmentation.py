@@ -26,7 +26,7 @@ from torch import Tensor
 
 from tformer_cli.config.schema import AugmentConfig, Crop, ImageDataConfig
 from tformer_cli.data.image.augment import Augmentation
-from tformer_cli.train.machine import tune_process
+from tformer_cli.machine import tune_process
 
 COLOUR = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 CASES = ("crop and flip", "and colour", "and RandAugment 2, 9")

@@ -33,10 +33,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch  # noqa: E402
 
 from tests.properties.families import FAMILIES, REGULARISED, VARIANTS, Family  # noqa: E402
+from tformer_cli import machine  # noqa: E402
 from tformer_cli.runs.checkpoint import read_tensors  # noqa: E402
-from tformer_cli.train import machine  # noqa: E402
 from tformer_cli.train.launch import launch  # noqa: E402
-from tformer_cli.train.restore import open_run  # noqa: E402
+from tformer_cli.trained.opening import open_run  # noqa: E402
 
 SETTINGS = [
     "trainer.steps=6", "trainer.log_every=2", "trainer.evaluate_every=3", "trainer.checkpoint_every=3",

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tformer_cli.train.machine import tune_process
+from tformer_cli.machine import tune_process
 
 tune_process()  # as the command line does: before torch allocates anything
 
@@ -36,6 +36,7 @@ from measure import (  # noqa: E402
     start,
 )
 
+from tformer_cli import machine  # noqa: E402
 from tformer_cli.config.experiments import experiment as experiment_of  # noqa: E402
 from tformer_cli.config.schema import (  # noqa: E402
     Activation,
@@ -74,7 +75,6 @@ from tformer_cli.tasks.settings.text import (  # noqa: E402
     TextClassificationExperiment,
     TranslationExperiment,
 )
-from tformer_cli.train import machine  # noqa: E402
 
 
 def model_config(shape: dict[str, Any]) -> Seq2SeqConfig:

@@ -25,9 +25,9 @@ import torch  # noqa: E402
 
 from tformer_cli import tasks  # noqa: E402
 from tformer_cli.config.compose import compose  # noqa: E402
-from tformer_cli.train.log import Console  # noqa: E402
+from tformer_cli.console import Console  # noqa: E402
+from tformer_cli.machine import Machine  # noqa: E402
 from tformer_cli.train.loop import Trainer  # noqa: E402
-from tformer_cli.train.machine import Machine  # noqa: E402
 from tformer_cli.train.parallel import Ranks  # noqa: E402
 
 RECIPES = {

@@ -32,7 +32,7 @@ sys.path.insert(0, str(HERE.parent))
 from benchmarks.environments import install, python_of  # noqa: E402
 from tformer_cli import load  # noqa: E402
 from tformer_cli.interop.export import export_run  # noqa: E402
-from tformer_cli.train.machine import physical_cores  # noqa: E402
+from tformer_cli.machine import physical_cores  # noqa: E402
 
 BATCH = 64
 PEER_SECONDS = 3.0

@@ -13,9 +13,9 @@ from tformer_cli.api import Run, load
 from tformer_cli.draw import Bars, Series
 from tformer_cli.draw.bars import NAME_PIXELS
 from tformer_cli.evaluators.base import Row, Scoring
-from tformer_cli.train.compare import Comparison, compare_runs
-from tformer_cli.train.restore import Opened, open_run
-from tformer_cli.train.scored import Scored, evaluated, saved_evaluation
+from tformer_cli.trained.compare import Comparison, compare_runs
+from tformer_cli.trained.opening import Opened, open_run
+from tformer_cli.trained.scored import Scored, evaluated, saved_evaluation
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 import functools
 import os
 
-from tformer_cli import builtin
-from tformer_cli.train import machine
+from tformer_cli import builtin, machine
 
 machine.product_rate = functools.cache(machine.product_rate)  # half a second for each run, whose header alone shows it
 machine.fastest = functools.partial(machine.fastest, rounds=1)  # a second for each shape; all compute the same

@@ -17,10 +17,10 @@ from tformer_cli import load
 from tformer_cli.api import Run
 from tformer_cli.cli.main import main
 from tformer_cli.errors import ConfigError, DataError, RunError
+from tformer_cli.machine import flushes_subnormals
 from tformer_cli.nn import backend
 from tformer_cli.runs import folder
 from tformer_cli.train.launch import launch
-from tformer_cli.train.machine import flushes_subnormals
 
 QUICK = ["trainer.steps=2", "trainer.minutes=0", "trainer.evaluate_limit=4", "trainer.samples=0"]
 

@@ -14,7 +14,8 @@ from tformer_cli.tasks.registry import TASKS
 PACKAGE = Path(__file__).resolve().parents[1] / "tformer_cli"
 INTEROP = [f"interop/{name}.py" for name in ("__init__", "export", "foreign", "formats", "gate", "generation",
            "reading", "writing")]  # fmt: skip
-SHARED = ["cli", "train", "decode", "nn", "config", "runs", "figures", "inspectors/base.py", *INTEROP]
+SHARED = ["cli", "train", "trained", "decode", "nn", "config", "runs", "figures", "inspectors/base.py", "machine.py",
+          *INTEROP]  # fmt: skip
 FILES = [
     file for name in SHARED for file in ([PACKAGE / name] if name.endswith(".py") else (PACKAGE / name).rglob("*.py"))
 ]

@@ -25,12 +25,12 @@ from torch import nn
 from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import DataError
 from tformer_cli.evaluators.base import Evaluation, Scoring
+from tformer_cli.machine import flushes_subnormals
 from tformer_cli.nn import backend
 from tformer_cli.predictors.base import Input, Prediction
 from tformer_cli.tokenizers.tokenizer import Vocabulary
-from tformer_cli.train.applicable import check_settings
-from tformer_cli.train.machine import flushes_subnormals
-from tformer_cli.train.restore import Opened, open_run
+from tformer_cli.trained.applicable import check_settings
+from tformer_cli.trained.opening import Opened, open_run
 
 
 @dataclass(frozen=True)

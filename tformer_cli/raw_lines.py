@@ -9,8 +9,8 @@ import gzip
 from collections.abc import Iterator
 from typing import IO
 
+from tformer_cli.binary_files import check_is_text
 from tformer_cli.errors import DataError
-from tformer_cli.packed import check_is_text
 
 MOST_LINE_BYTES, BLOCK_BYTES = 512 << 20, 256 << 10
 MOST_EXPANSION, LARGE_BYTES = 100, 128 << 20

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.properties.families import FAMILIES, VARIANTS, family_named
-from tformer_cli.train import machine
+from tformer_cli import machine
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "loss_hashes.py"
 

@@ -83,8 +83,8 @@ def stand_ins(monkeypatch, tmp_path):
 
     modules = {
         "tformer_cli.train.launch": {"launch": launch},
-        "tformer_cli.train.restore": {"open_run": open_run},
-        "tformer_cli.train.evaluate": {"evaluate_run": evaluate_run},
+        "tformer_cli.trained.opening": {"open_run": open_run},
+        "tformer_cli.trained.evaluate": {"evaluate_run": evaluate_run},
         "tformer_cli.interop.export": {
             "export_run": lambda run, output, to="huggingface", say=None: calls.export.append((run, output))
         },

@@ -9,12 +9,12 @@ import pytest
 
 from tests.properties.families import SMALL as FAST
 from tests.properties.families import family_named
+from tformer_cli import machine
 from tformer_cli.cli.main import main
 from tformer_cli.cli.summary import find_runs, summarise
 from tformer_cli.config.compose import compose
 from tformer_cli.runs.checkpoint import usable_files, write_folder
 from tformer_cli.runs.folder import Lock
-from tformer_cli.train import machine
 from tformer_cli.train.launch import launch
 
 FAMILY = family_named("text classification")

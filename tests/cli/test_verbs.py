@@ -18,7 +18,7 @@ from tformer_cli.config.compose import compose
 from tformer_cli.config.recipes import find, names, recipes
 from tformer_cli.errors import install_command
 from tformer_cli.tasks.demos import DEMOS
-from tformer_cli.train.groups import Group
+from tformer_cli.trained.groups import Group
 
 
 def test_recipes_are_listed_and_shown_as_they_are(capfdbinary):
@@ -83,14 +83,14 @@ def test_an_output_never_replaces_a_file_of_a_run(name, stand_ins, capsys):
 def test_json_holds_the_notes_of_an_evaluation_too(capsys):
     from tformer_cli.cli.evaluate import show
     from tformer_cli.evaluators.base import Evaluation
-    from tformer_cli.train.evaluate import Report
+    from tformer_cli.trained.evaluate import Report
 
     show(Report(Evaluation({"bleu": 1.0}, notes=["BLEU over characters"]), Path("r/e.json"), []), as_json=True)
     assert json.loads(capsys.readouterr().out)["notes"] == ["BLEU over characters"]
 
 
 def test_a_column_of_signatures_is_there_only_with_signatures(stand_ins, capsys, monkeypatch):
-    evaluate_run = sys.modules["tformer_cli.train.evaluate"].evaluate_run
+    evaluate_run = sys.modules["tformer_cli.trained.evaluate"].evaluate_run
 
     def unsigned(*arguments, **named):
         report = evaluate_run(*arguments, **named)
@@ -98,7 +98,7 @@ def test_a_column_of_signatures_is_there_only_with_signatures(stand_ins, capsys,
         report.evaluation.predictions = [{"text": "a, b", "reference": "x", "prediction": "y"}]
         return report
 
-    monkeypatch.setattr(sys.modules["tformer_cli.train.evaluate"], "evaluate_run", unsigned)
+    monkeypatch.setattr(sys.modules["tformer_cli.trained.evaluate"], "evaluate_run", unsigned)
     assert main(["evaluate", "r", "--predictions", "p.csv"]) == 0
     out, err = capsys.readouterr()
     assert out == "metric  value\nbleu    39.50\nloss     1.25\n"
@@ -293,7 +293,7 @@ def test_quickstart_compares_models_of_one_recipe_only_when_asked_to(stand_ins, 
             notes=["speeds of two machines"],
         )
 
-    monkeypatch.setitem(sys.modules, "tformer_cli.train.compare", SimpleNamespace(compare_runs=compare_runs))
+    monkeypatch.setitem(sys.modules, "tformer_cli.trained.compare", SimpleNamespace(compare_runs=compare_runs))
     assert main(["quickstart", "lineage", "--run", "q"]) == 0
     names = ["fixed", "peeky", "bahdanau", "transformer"]
     assert [call.run for call in stand_ins.launch] == [Path("q", name) for name in names]

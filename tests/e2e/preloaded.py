@@ -17,7 +17,7 @@ from pathlib import Path
 
 MODULES = (
     "hydra", "sacrebleu.metrics", "safetensors.torch", "sentencepiece", "sklearn.metrics", "torch._dynamo",
-    "torch.utils.flop_counter", "torch.utils.tensorboard", "tformer_cli.cli.main", "tformer_cli.train.evaluate",
+    "torch.utils.flop_counter", "torch.utils.tensorboard", "tformer_cli.cli.main", "tformer_cli.trained.evaluate",
     "tformer_cli.train.launch", "tformer_cli.train.loop",
 )  # fmt: skip
 """Modules that most commands import."""

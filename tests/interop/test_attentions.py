@@ -15,7 +15,7 @@ from tformer_cli.config.schema import AttentionKind
 from tformer_cli.figures.base import Subject
 from tformer_cli.interop.export import export_run
 from tformer_cli.train.launch import launch
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained.opening import open_run
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")
 

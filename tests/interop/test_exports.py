@@ -17,7 +17,7 @@ from tformer_cli.interop.huggingface_weights import export_config
 from tformer_cli.models.seq2seq import Seq2SeqConfig
 from tformer_cli.tokenizers.tokenizer import Tokenizer
 from tformer_cli.train.launch import launch
-from tformer_cli.train.restore import Opened, open_run
+from tformer_cli.trained.opening import Opened, open_run
 
 transformers = pytest.importorskip("transformers", reason="Hugging Face transformers is not installed")
 

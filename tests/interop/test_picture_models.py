@@ -19,7 +19,7 @@ from tformer_cli.interop.reading import read_weights
 from tformer_cli.interop.timm_vit import export_arguments
 from tformer_cli.models.vit import ViTConfig
 from tformer_cli.train.launch import launch
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained.opening import open_run
 
 SMALL = [
     "data.source=builtin", "data.path=digits", "data.size=40", "data.channels=3", "data.image_size=12",

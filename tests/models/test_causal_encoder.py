@@ -12,7 +12,7 @@ from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
 from tformer_cli.models.recurrent_lm import RecurrentLMConfig
 from tformer_cli.models.recurrent_lm.model import RecurrentLM
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained.opening import open_run
 
 V = 11
 

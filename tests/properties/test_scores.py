@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.properties.families import FAMILIES, WRITERS, family_named
+from tformer_cli import machine
 from tformer_cli.cli.main import main
 from tformer_cli.config.compose import override
 from tformer_cli.errors import RunError
 from tformer_cli.runs.checkpoint import read_state
 from tformer_cli.runs.folder import locate
-from tformer_cli.train import machine
-from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained.evaluate import evaluate_run
+from tformer_cli.trained.opening import open_run
 
 STEPS = [
     "trainer.steps=2",

@@ -16,19 +16,19 @@ import pytest
 import torch
 
 from tests.properties.families import FAMILIES, REGULARISED, batch_of, family_named
+from tformer_cli.console import Console
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Scoring
+from tformer_cli.machine import Machine
 from tformer_cli.runs.checkpoint import read_state, read_tensors
 from tformer_cli.runs.folder import Lock, locate
-from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch, train
 from tformer_cli.train.learner import TrainingStep, seed_step
-from tformer_cli.train.log import Console
 from tformer_cli.train.loop import Trainer
-from tformer_cli.train.machine import Machine
 from tformer_cli.train.parallel import Ranks
 from tformer_cli.train.processes import run_ranks
+from tformer_cli.trained.evaluate import evaluate_run
 
 
 def machine() -> Machine:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fixtures.write import DATA, FOLDER
 from tformer_cli.cli.main import main
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained.opening import open_run
 
 RUNS = sorted(path.name for path in FOLDER.iterdir())
 BUILT_IN_SOUND = "conformer"

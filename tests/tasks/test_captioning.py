@@ -19,7 +19,7 @@ from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.launch import launch
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained.opening import open_run
 
 SMALL = [
     "data.image_size=8", "data.batch_images=4", "model.stem=patches", "model.patch_size=4", "model.dim=16",

@@ -21,7 +21,7 @@ from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.nn.taps import attention_weights
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.launch import launch
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained.opening import open_run
 
 SMALL = [
     "data.image_size=8", "data.batch_images=4", "model.dim=16", "model.heads=2", "model.ffn_dim=32", "model.depth=2",

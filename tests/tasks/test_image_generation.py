@@ -20,6 +20,7 @@ from tests.properties.test_training import machine
 from tformer_cli import load, tasks
 from tformer_cli.cli.main import main
 from tformer_cli.config.compose import compose
+from tformer_cli.console import Console
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.evaluators.base import Evaluation, Scoring
 from tformer_cli.evaluators.image_generation import CLASSIFIER, Classifier
@@ -29,12 +30,11 @@ from tformer_cli.objectives.adversarial import EVALUATION_STREAM, GeneratorHinge
 from tformer_cli.predictors.base import Companion
 from tformer_cli.runs.checkpoint import read_state, read_tensors
 from tformer_cli.runs.folder import locate
-from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch
 from tformer_cli.train.learner import seed_step
-from tformer_cli.train.log import Console
 from tformer_cli.train.loop import Trainer
 from tformer_cli.train.parallel import Ranks
+from tformer_cli.trained.evaluate import evaluate_run
 
 TINY = ["data.size=60", "data.batch_images=4", "data.validation_share=0.2", "model.noise_dim=8",
         "model.generator=[8,8,8]", "model.discriminator=[8,8,8]", "evaluation.images=20"]  # fmt: skip

@@ -12,7 +12,7 @@ from tformer_cli.cli.arguments import PredictionArguments, check_options, use_op
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.inputs import BadInput, OnLong, Readable, Refusal, merged, readable, windows
-from tformer_cli.train.applicable import check_settings, check_trained
+from tformer_cli.trained.applicable import check_settings, check_trained
 
 TEXTS = [family for family in FAMILIES if family.inputs and not family.inputs[0].endswith((".png", ".wav"))]
 LONG = {"question answering": "where " * 400 + "\tAnn lives in Oslo."}

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from tests.properties.families import family_named
+from tformer_cli import machine
 from tformer_cli.cli.main import main
 from tformer_cli.decode.shortlist import FILE, Shortlist, learn_shortlist
 from tformer_cli.nn import int8
 from tformer_cli.nn.int8 import Int8Decoder
-from tformer_cli.train import machine
 from tformer_cli.train.launch import launch
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained.opening import open_run
 
 SEARCH = ["--workers", "1", "--device", "cpu", "decode.max_length=8"]
 

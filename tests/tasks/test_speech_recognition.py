@@ -21,7 +21,7 @@ from tformer_cli.predictors.base import Prediction
 from tformer_cli.predictors.transcription import concatenate
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.launch import launch
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained.opening import open_run
 
 RATE = 8000
 WORDS = {"low": 300, "high": 1500}

@@ -19,7 +19,7 @@ from tformer_cli.evaluators.base import Scoring
 from tformer_cli.predictors.base import Prediction
 from tformer_cli.tasks.task import Task
 from tformer_cli.train.launch import launch
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained.opening import open_run
 
 TEXTS = {"low": "tief", "high": "sehr hoch"}
 SMALL = [

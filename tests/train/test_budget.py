@@ -10,7 +10,8 @@ import math
 import pytest
 
 from tformer_cli.config.schema import OptimConfig, Schedule, TrainerConfig
-from tformer_cli.train.budget import Budget, Pace, clock, spell
+from tformer_cli.console import clock, spell
+from tformer_cli.train.budget import Budget, Pace
 from tformer_cli.train.schedule import ENDLESS, LearningRate
 
 WARMUP = 10

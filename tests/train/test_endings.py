@@ -12,15 +12,14 @@ import pytest
 import torch
 
 from tests.properties.families import family_named
-from tformer_cli import tasks
+from tformer_cli import machine, tasks
 from tformer_cli.errors import RunError
 from tformer_cli.runs.checkpoint import Checkpoints, damage, load_model_tensors, read_state
 from tformer_cli.runs.folder import locate
-from tformer_cli.train import machine
-from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch
 from tformer_cli.train.loop import Trainer
 from tformer_cli.train.validation import Validation
+from tformer_cli.trained.evaluate import evaluate_run
 
 FAMILY = family_named("text classification")
 SETTINGS = [

@@ -13,8 +13,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.properties.families import family_named
+from tformer_cli import machine
 from tformer_cli.runs.checkpoint import Checkpoints, damage
-from tformer_cli.train import machine
 from tformer_cli.train.launch import launch
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux only")

@@ -9,10 +9,10 @@ import torch
 
 from tests.properties.families import SENTIMENT
 from tformer_cli.config.compose import compose
+from tformer_cli.console import Console
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.evaluators.text_classification import TextClassificationEvaluator
 from tformer_cli.train.launch import launch
-from tformer_cli.train.log import Console
 from tformer_cli.train.parallel import join
 
 

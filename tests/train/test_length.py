@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from tests.properties.families import family_named
+from tformer_cli.console import Console
+from tformer_cli.machine import Machine
 from tformer_cli.runs.checkpoint import Checkpoints
 from tformer_cli.train.budget import Budget
 from tformer_cli.train.launch import launch
 from tformer_cli.train.learner import seed_step
-from tformer_cli.train.log import Console
 from tformer_cli.train.loop import Trainer
-from tformer_cli.train.machine import Machine
 from tformer_cli.train.notes import length, notes
 from tformer_cli.train.parallel import Ranks
 from tformer_cli.train.saving import restore

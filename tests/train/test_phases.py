@@ -16,20 +16,20 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from tformer_cli.config.compose import compose
 from tformer_cli.config.schema import OptimConfig
+from tformer_cli.console import Console
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.data.core.dataset import Data
 from tformer_cli.data.core.view import View
 from tformer_cli.evaluators.base import Evaluation, Evaluator
 from tformer_cli.inspectors.base import Inspector
+from tformer_cli.machine import Machine
 from tformer_cli.objectives.base import Loss, Objective
 from tformer_cli.predictors.base import Predictor
 from tformer_cli.runs.checkpoint import read_tensors
 from tformer_cli.tasks.task import Phase, Task
 from tformer_cli.train import parallel
 from tformer_cli.train.learner import seed_step
-from tformer_cli.train.log import Console
 from tformer_cli.train.loop import Trainer
-from tformer_cli.train.machine import Machine
 from tformer_cli.train.parallel import Ranks
 from tformer_cli.train.processes import run_ranks
 from tformer_cli.train.saving import restore

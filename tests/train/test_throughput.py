@@ -8,8 +8,8 @@ from torch import nn
 
 from tformer_cli.config.schema import Activation
 from tformer_cli.data.core.batch import Batch
+from tformer_cli.machine import Machine
 from tformer_cli.nn.feedforward import FeedForward
-from tformer_cli.train.machine import Machine
 from tformer_cli.train.throughput import Throughput
 
 

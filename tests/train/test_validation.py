@@ -12,11 +12,11 @@ import torch
 
 from tests.properties.families import FAMILIES, family_named
 from tformer_cli.config.schema import TrainerConfig
+from tformer_cli.console import Console
 from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Scoring
+from tformer_cli.machine import Machine
 from tformer_cli.runs.checkpoint import Checkpoints
-from tformer_cli.train.log import Console
-from tformer_cli.train.machine import Machine
 from tformer_cli.train.validation import Validation
 
 HIGHER = {

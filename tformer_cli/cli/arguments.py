@@ -75,7 +75,7 @@ class PredictionArguments:
     @property
     def options(self) -> dict[str, str]:
         """The options or keys that the user gave for search settings and `top`, by the names of these settings."""
-        from tformer_cli.train.applicable import decode_settings
+        from tformer_cli.trained.applicable import decode_settings
 
         named = {name: OPTIONS[name] for name, value in self.decode.items() if value is not None}
         named |= {"top": OPTIONS["top"]} if self.top else {}
@@ -84,7 +84,7 @@ class PredictionArguments:
     @property
     def names(self) -> dict[str, str]:
         """Options by the settings that they set, without those that are given as settings."""
-        from tformer_cli.train.applicable import decode_settings
+        from tformer_cli.trained.applicable import decode_settings
 
         as_settings = decode_settings([item for item in self.inputs if is_setting(item)])
         names = {f"decode.{name}": OPTIONS[name] for name in self.decode if name not in as_settings}
@@ -161,7 +161,7 @@ def check_options(task: Any, arguments: PredictionArguments, *, translating: boo
         ConfigError: if an option does not apply; the error names it.
     """
     from tformer_cli.predictors.inputs import OnLong
-    from tformer_cli.train.applicable import check_settings
+    from tformer_cli.trained.applicable import check_settings
 
     name = task.config.task
     if translating and not task.predictor.translates:

@@ -15,7 +15,7 @@ from tformer_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from tformer_cli.metrics.bootstrap import Resampled
-    from tformer_cli.train.compare import Comparison
+    from tformer_cli.trained.compare import Comparison
 
 GROUPS = ("length", "label", "speaker")
 RUNS = typer.Argument(
@@ -76,8 +76,8 @@ def compare(
         raise ConfigError("--speaker has no effect without --by speaker", "add it, or leave --speaker out")
     charts = {path: _chart_format(path) for path in output or []}
     note_repeated(settings)
-    from tformer_cli.train.applicable import check_settings
-    from tformer_cli.train.compare import compare_runs
+    from tformer_cli.trained.applicable import check_settings
+    from tformer_cli.trained.compare import compare_runs
 
     with named_as_options(machine_names(device, precision)):
         comparison = compare_runs(

@@ -50,7 +50,7 @@ def distill(
     if on_long not in OnLong.__members__:
         raise ConfigError(f"--on-long: {on_long!r} is not one of {', '.join(OnLong.__members__)}")
     note_repeated(overrides or [], quiet=quiet)
-    from tformer_cli.train.distill import distill_run
+    from tformer_cli.trained.distill import distill_run
 
     settings = [*(overrides or []), *precision_setting(precision)]
     with named_as_options(machine_names(device, precision)):
@@ -72,7 +72,7 @@ def _check(task: Any, run: Path, settings: list[str]) -> None:
         RunError: if it does not translate.
         ConfigError: if a setting has no effect; the error names the first.
     """
-    from tformer_cli.train.applicable import check_settings
+    from tformer_cli.trained.applicable import check_settings
 
     if not task.predictor.translates:
         cause = f"{run} is a run of {task.config.task}, which does not translate"

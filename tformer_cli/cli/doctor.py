@@ -66,7 +66,7 @@ def _machine() -> list[tuple[str, str]]:
         ("device", f"{device} ({name})"),
         ("threads", f"{torch.get_num_threads()} of {os.cpu_count()} CPUs"),
     ]
-    from tformer_cli.train.machine import product_rate
+    from tformer_cli.machine import product_rate
 
     full, half = (product_rate(torch.device(device), dtype) / 1e9 for dtype in (torch.float32, torch.bfloat16))
     verdict = f"{half / full:.1f}x float32" if half > full else "slower than float32 here"

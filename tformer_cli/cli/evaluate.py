@@ -15,7 +15,7 @@ from tformer_cli.cli.options import CHECKPOINT, DEVICE, PRECISION, RUN, SPLIT, c
 from tformer_cli.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from tformer_cli.train.evaluate import Report
+    from tformer_cli.trained.evaluate import Report
 
 OVERRIDES = typer.Argument(
     None,
@@ -49,7 +49,7 @@ def evaluate(
     note_repeated(overrides or [])
     table_format = "" if predictions is None else _table_format(predictions)
     from tformer_cli.cli.arguments import machine_names, named_as_options, precision_setting
-    from tformer_cli.train.evaluate import evaluate_run
+    from tformer_cli.trained.evaluate import evaluate_run
 
     settings = [*(overrides or []), *precision_setting(precision)]
     with named_as_options(machine_names(device, precision)):
@@ -89,7 +89,7 @@ def _check(task: Any, split: str, settings: Sequence[str], *, predictions: Path 
         ConfigError: if one does not apply; the error names the first.
         RunError: if the table would replace the data.
     """
-    from tformer_cli.train.applicable import check_settings
+    from tformer_cli.trained.applicable import check_settings
 
     check_settings(task, settings)
     if predictions is None:

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from tformer_cli.binary_files import check_is_text
 from tformer_cli.cli import text
 from tformer_cli.cli.reading import CONLL, FORMATS, LINES, SEPARATED, Line, Reading, is_index, split_line
 from tformer_cli.cli.table_inputs import rows_of
 from tformer_cli.errors import ConfigError, DataError
-from tformer_cli.packed import check_is_text
 from tformer_cli.raw_lines import check_expansion
 
 SQUAD = "squad"

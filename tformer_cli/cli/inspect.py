@@ -22,7 +22,7 @@ from tformer_cli.errors import ConfigError, TformerError
 if TYPE_CHECKING:
     from tformer_cli.figures.base import Kind, Subject
     from tformer_cli.figures.page import Section
-    from tformer_cli.train.restore import Opened
+    from tformer_cli.trained.opening import Opened
 
 USUAL_EXAMPLES = 2
 MOST_EXAMPLES = 100
@@ -166,7 +166,7 @@ def drawing() -> Iterator[None]:
         TformerError: if memory is exhausted.
     """
     from tformer_cli.cli.main import is_out_of_memory
-    from tformer_cli.train.machine import exact_products
+    from tformer_cli.machine import exact_products
 
     try:
         with exact_products():

@@ -11,7 +11,7 @@ from tformer_cli.errors import RunError
 
 if TYPE_CHECKING:
     from tformer_cli.figures.page import Section
-    from tformer_cli.train.restore import Opened
+    from tformer_cli.trained.opening import Opened
 
 FORMATS = ("svg", "png")
 """Formats of the files of figures."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tformer_cli.config.schema import Experiment
     from tformer_cli.figures.base import Options, Subject
     from tformer_cli.inspectors.base import Example
-    from tformer_cli.train.restore import Opened
+    from tformer_cli.trained.opening import Opened
 
 MOST_TEXTS = 20_000
 """Maximum number of texts that are read for `--senses`."""
@@ -37,7 +37,7 @@ def open_inspected(arguments: PredictionArguments) -> Opened:
     from tformer_cli.cli import text
     from tformer_cli.cli.arguments import check_options
     from tformer_cli.cli.translate import check_arguments
-    from tformer_cli.train.restore import open_run
+    from tformer_cli.trained.opening import open_run
 
     check_arguments(arguments.input_arguments, arguments.texts)
     text.check(path for path in arguments.files if not path.is_dir())

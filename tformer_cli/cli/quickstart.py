@@ -151,9 +151,9 @@ def _show(demo: Demo, config: Experiment, run: Path, quiet: bool) -> str:
     """Train and evaluate one family, show predictions, and return one of their inputs."""
     from tformer_cli.cli.evaluate import show
     from tformer_cli.cli.output import note, result
-    from tformer_cli.train.evaluate import evaluate_run
     from tformer_cli.train.launch import launch
-    from tformer_cli.train.restore import open_run
+    from tformer_cli.trained.evaluate import evaluate_run
+    from tformer_cli.trained.opening import open_run
 
     launch(config, run, resume=False, initial=None, processes=1, quiet=quiet)
     note(f"\n{demo.heading}", quiet=quiet)

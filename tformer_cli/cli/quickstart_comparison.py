@@ -37,8 +37,8 @@ def show_comparison(compared: ComparedModels, configs: dict[str, Experiment], fo
     """
     from tformer_cli.cli.compare import show, write_chart
     from tformer_cli.cli.output import note
-    from tformer_cli.train.compare import compare_runs
     from tformer_cli.train.launch import launch
+    from tformer_cli.trained.compare import compare_runs
 
     for number, (model, config) in enumerate(configs.items(), start=1):
         note(f"\nmodel {number} of {len(configs)}: {model}", quiet=quiet)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tformer_cli.errors import ConfigError
-from tformer_cli.regular import open_regular
+from tformer_cli.regular_files import open_regular
 
 
 @dataclass

@@ -195,7 +195,7 @@ def _predict(arguments: PredictionArguments, *, translating: bool = False) -> No
     if arguments.output is None or not arguments.output.is_dir():
         prediction_output.check_output_path(arguments.output)
     from tformer_cli.cli.media_inputs import media
-    from tformer_cli.train.restore import open_run
+    from tformer_cli.trained.opening import open_run
 
     with named_as_options(arguments.names):
         opened = open_run(

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from tformer_cli.errors import ConfigError, unreadable
-from tformer_cli.regular import open_regular
+from tformer_cli.regular_files import open_regular
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tformer_cli.errors import DataError, unreadable
 from tformer_cli.raw_lines import raw_lines
-from tformer_cli.regular import open_regular
+from tformer_cli.regular_files import open_regular
 
 MAX_ORDER = 5
 MAX_DIGITS, MAX_LINE_BYTES = 18, 1 << 20

@@ -11,7 +11,7 @@ from tformer_cli.interop.formats import Exporter
 from tformer_cli.interop.gate import Say, warn
 from tformer_cli.runs.writing import write_new_folder
 from tformer_cli.tasks.task import Task
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained.opening import open_run
 
 
 def export_run(run: Path, output: Path, to: str = "huggingface", say: Say = warn) -> None:

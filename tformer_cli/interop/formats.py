@@ -18,7 +18,7 @@ from tformer_cli.config.schema import Experiment, ModelConfig
 from tformer_cli.errors import ConfigError
 from tformer_cli.interop.gate import Say, warn
 from tformer_cli.tokenizers.tokenizer import Vocabulary
-from tformer_cli.train.restore import Opened
+from tformer_cli.trained.opening import Opened
 
 
 @dataclasses.dataclass

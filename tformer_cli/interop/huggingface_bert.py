@@ -20,7 +20,7 @@ from tformer_cli.interop.reading import CONFIG, WEIGHTS, cut_vocabulary, label_n
 from tformer_cli.interop.writing import json_file, tokenizer_files, weights_file
 from tformer_cli.models.token_heads import MaskedLanguageModel, SequenceClassifier, SpanClassifier, TokenClassifier
 from tformer_cli.tokenizers.tokenizer import Vocabulary
-from tformer_cli.train.restore import Opened
+from tformer_cli.trained.opening import Opened
 
 WithHead = MaskedLanguageModel | SequenceClassifier | TokenClassifier | SpanClassifier
 """An encoder with any of its heads."""

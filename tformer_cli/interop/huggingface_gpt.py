@@ -45,7 +45,7 @@ from tformer_cli.interop.writing import json_file, plain, tokenizer_files, weigh
 from tformer_cli.models.gpt import GPTConfig
 from tformer_cli.models.gpt.model import GPT
 from tformer_cli.tokenizers.tokenizer import Vocabulary
-from tformer_cli.train.restore import Opened
+from tformer_cli.trained.opening import Opened
 
 KIND, PREFIX = "gpt2", "transformer."
 EMBEDDINGS = {"embedding.weight": "wte.weight", "positions.table": "wpe.weight"}

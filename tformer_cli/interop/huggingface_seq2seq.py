@@ -30,7 +30,7 @@ from tformer_cli.interop.writing import json_file, tokenizer_files, weights_file
 from tformer_cli.models.seq2seq.model import Seq2Seq
 from tformer_cli.tokenizers.files import META
 from tformer_cli.tokenizers.tokenizer import Tokenizer, Vocabulary
-from tformer_cli.train.restore import Opened
+from tformer_cli.trained.opening import Opened
 
 
 def export(opened: Opened, say: Say = warn) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tformer_cli.errors import DataError
 from tformer_cli.interop.sentencepiece_json import BPE, CONTROL, UNKNOWN, UNUSED, parse
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 from tformer_cli.tokenizers.tokenizer import JOINT, Tokenizer
 
 LAST = -1e9  # score of a merge that must come after all others

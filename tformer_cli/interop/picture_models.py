@@ -19,7 +19,7 @@ from tformer_cli.interop.reading import CONFIG, LARGEST, WEIGHTS, Settings, labe
 from tformer_cli.interop.writing import json_file, weights_file
 from tformer_cli.models.image_head import ImageClassifier
 from tformer_cli.tasks.settings.images import ImageClassificationExperiment
-from tformer_cli.train.restore import Opened
+from tformer_cli.trained.opening import Opened
 
 CODING = "preprocessor_config.json"
 FILTERS = {Resample.nearest: 0, Resample.lanczos: 1, Resample.bilinear: 2, Resample.bicubic: 3}

@@ -18,7 +18,7 @@ from torch import Tensor
 from tformer_cli.config.schema import Activation, Positions
 from tformer_cli.errors import ConfigError, DataError
 from tformer_cli.interop.gate import CORE, Rules, carried, only
-from tformer_cli.regular import open_regular, read_regular
+from tformer_cli.regular_files import open_regular, read_regular
 from tformer_cli.train.initial import UNNAMED
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"

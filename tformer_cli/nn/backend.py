@@ -1,4 +1,4 @@
-"""The selected implementation of attention; `train.machine` sets it at the start of a run."""
+"""The selected implementation of attention; `machine.py` sets it at the start of a run."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tformer_cli.config.compose import to_yaml
 from tformer_cli.config.schema import Experiment
 from tformer_cli.errors import RunError
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 from tformer_cli.runs.verify import FORMAT_VERSION, MANIFEST, damage, read_state, state_of
 from tformer_cli.runs.writing import replace_file, sync_folder, write_files, write_remedy
 

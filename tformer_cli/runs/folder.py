@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tformer_cli import __version__
 from tformer_cli.errors import RunError
-from tformer_cli.regular import append_regular
+from tformer_cli.regular_files import append_regular
 from tformer_cli.runs.checkpoint import AVERAGED, MANIFEST, Checkpoints, complete_save, damage
 from tformer_cli.runs.writing import replace_file, write_remedy
 

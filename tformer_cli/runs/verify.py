@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tformer_cli.errors import RunError
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 
 FORMAT_VERSION = 1
 MANIFEST, STATE = "manifest.json", "state.json"

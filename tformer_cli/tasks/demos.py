@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tformer_cli.train.restore import Opened
+    from tformer_cli.trained.opening import Opened
 
 SHOWN = 5
 """Number of translations, digits or numbers that are shown."""

@@ -67,7 +67,7 @@ class Task:
         assemble: function that adds the task's heads to a body; by default the identity.
         averaged: function from the model to the part that a moving average of weights covers; by default the identity.
         use: command that uses a finished run, with {run} for its folder; empty: no command is suggested.
-        companions: other runs that the task uses, by name; `train.restore.open_companions` opens them.
+        companions: other runs that the task uses, by name; `trained.opening.open_companions` opens them.
         suits: function of the folder and the settings of a companion, which raises a `ConfigError` for an unsuitable
             one before it is opened.
         accept: function that receives the opened companions by name, if there are any.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tformer_cli.errors import ConfigError, DataError, install_command
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 from tformer_cli.tokenizers.files import FORMAT, META, hash_files
 from tformer_cli.tokenizers.segmentation import SPACE_MARK
 

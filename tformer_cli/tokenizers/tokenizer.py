@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import sentencepiece
 
 from tformer_cli.errors import ConfigError, DataError, unreadable
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 from tformer_cli.tokenizers import training as tokenizer_training
 from tformer_cli.tokenizers.files import FORMAT, META, hash_files
 from tformer_cli.tokenizers.huggingface import FILE as JSON_FILE

@@ -1,1 +1,1 @@
-"""Training: the launch of runs, the loop, optimisers, logs, and the use of trained runs."""
+"""Training: the launch of runs, the loop, optimisers and logs."""

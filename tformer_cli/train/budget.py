@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from tformer_cli.config.schema import TrainerConfig
+from tformer_cli.console import spell
 
 ENDLESS = 1e15
 """A number of steps or seconds that no run reaches."""
@@ -158,20 +159,3 @@ class Pace:
             else "; trainer.minutes limits that, and the schedule follows it"
         )
         return f"{about}{total:,} steps of {mean_seconds:.2g} s, done in about {spell(remaining)}{advice}"
-
-
-def spell(seconds: float) -> str:
-    """Return a duration in words: `40 seconds`, `7.5 minutes`, `3.2 hours`, `4.1 days`."""
-    for unit, size, limit in (("seconds", 1, 100), ("minutes", 60, 100), ("hours", 3600, 48)):
-        if seconds < size * limit:
-            if unit == "seconds":
-                return "1 second" if round(seconds) == 1 else f"{seconds:.0f} seconds"
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 86400:.1f} days"
-
-
-def clock(seconds: float) -> str:
-    """Return a duration in clock format: `0:42`, `12:05`, `3:07:30`."""
-    minutes, seconds_left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"

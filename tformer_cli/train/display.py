@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tformer_cli.console import Console
 from tformer_cli.train.budget import Pace
-from tformer_cli.train.log import Console
 from tformer_cli.train.schedule import LearningRate
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tformer_cli.config.schema import Average
+from tformer_cli.console import spell
 from tformer_cli.runs.checkpoint import (
     AVERAGED,
     read_state,
@@ -18,7 +19,6 @@ from tformer_cli.runs.folder import RESULT
 from tformer_cli.runs.writing import replace_file
 from tformer_cli.signals import name_of
 from tformer_cli.train.averaging import average_folders, load_average
-from tformer_cli.train.budget import spell
 from tformer_cli.train.loop import Trainer
 
 

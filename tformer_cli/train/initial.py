@@ -20,7 +20,7 @@ from tformer_cli.config.schema import (
     TextModelConfig,
 )
 from tformer_cli.errors import RunError, checkpoint_content
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -48,14 +48,14 @@ def launch(
 
 def train(config, run: Path, resume: bool, initial: Path | None, quiet: bool, fit_vocabulary: bool = False) -> None:
     """Train in this process, which may be one rank of several; see `launch` for the arguments and errors."""
-    from tformer_cli.train.machine import pick_device, tune_process
+    from tformer_cli.machine import pick_device, tune_process
 
     tune_process()  # before torch allocates anything large
+    from tformer_cli.console import Console
     from tformer_cli.runs.folder import Lock, clear_start
     from tformer_cli.train import parallel
     from tformer_cli.train.ending import finish
     from tformer_cli.train.layers import compile_blocks
-    from tformer_cli.train.log import Console
 
     ranks = parallel.join(pick_device(config.trainer.device).type, config.trainer.distributed_timeout)
     console = Console(quiet=quiet or not ranks.first)
@@ -127,7 +127,7 @@ def _task(config, newest: Path | None, initial: Path | None, console):
     """Return the run's task, loaded from the checkpoint to resume or from the run to start from."""
     from tformer_cli import tasks
     from tformer_cli.runs.folder import locate
-    from tformer_cli.train.restore import open_companions
+    from tformer_cli.trained.opening import open_companions
 
     task = tasks.build(config)
     if newest is not None:
@@ -194,10 +194,10 @@ def _prepare_here(task, run: Path, console, rebuild):
 
 def _trainer(task, run: Path, newest: Path | None, ranks, console):
     """Build the trainer of a prepared task, with seeded weights or the weights of the checkpoint to resume from."""
+    from tformer_cli.machine import prepare
     from tformer_cli.runs.checkpoint import read_state
     from tformer_cli.train.learner import seed_step
     from tformer_cli.train.loop import Trainer
-    from tformer_cli.train.machine import prepare
     from tformer_cli.train.saving import restore
 
     chosen = read_state(newest, resumable=True)["machine"] if newest is not None else None

@@ -23,9 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from tformer_cli.config.compose import to_yaml
+from tformer_cli.console import Console
 from tformer_cli.data.core.batch import Batch
 from tformer_cli.draw import Picture, Sound
 from tformer_cli.evaluators.base import Evaluation
+from tformer_cli.machine import Machine
 from tformer_cli.nn.recurrent import full_precision
 from tformer_cli.runs.checkpoint import Checkpoints
 from tformer_cli.signals import Stopper, StopRequested
@@ -35,8 +37,7 @@ from tformer_cli.train.data import batches
 from tformer_cli.train.display import Display
 from tformer_cli.train.finite import NotFiniteError, not_finite
 from tformer_cli.train.learner import Learner, PhaseLearner, seed_step
-from tformer_cli.train.log import Console, Log
-from tformer_cli.train.machine import Machine
+from tformer_cli.train.log import Log
 from tformer_cli.train.parallel import Ranks, ballot, elected
 from tformer_cli.train.progress import Progress
 from tformer_cli.train.saving import save

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tformer_cli.train.machine import exact_products
+from tformer_cli.machine import exact_products
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients (a, b, c) of the quintic iteration X <- aX + b(XX^T)X + c(XX^T)^2 X (Jordan et al. 2024)."""

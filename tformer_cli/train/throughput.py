@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tformer_cli.data.core.batch import Batch
-from tformer_cli.train.machine import Machine
+from tformer_cli.machine import Machine
 
 Result = TypeVar("Result")
 

@@ -13,14 +13,15 @@ import torch
 from torch import nn
 
 from tformer_cli.config.values import plain
+from tformer_cli.console import Console
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.draw import Picture, Sound, draw
 from tformer_cli.errors import RunError
 from tformer_cli.evaluators.base import Evaluation, Scoring
+from tformer_cli.machine import Machine
 from tformer_cli.tasks.task import Task
-from tformer_cli.train.evaluate import BATCHES
-from tformer_cli.train.log import Console, Log
-from tformer_cli.train.machine import Machine
+from tformer_cli.train.log import Log
+from tformer_cli.trained.evaluate import BATCHES
 
 EXTENT = "|decoded:"
 """Beginning of the part of a signature that says which examples are decoded, and how."""

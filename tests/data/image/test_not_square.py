@@ -19,7 +19,7 @@ from tformer_cli.models.resnet import ResNetConfig
 from tformer_cli.models.vit import Stem, ViTConfig
 from tformer_cli.models.vit.model import ViT
 from tformer_cli.train.launch import launch
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained.opening import open_run
 
 ALL = AugmentConfig(
     crop=Crop.resized, flip=0.5, rotation=10, scale=0.1, brightness=0.2, hue=0.1, operations=2, erase=0.5

@@ -13,7 +13,7 @@ from tformer_cli.data.core.columnar_sizes import VALUE_BYTES, check_messages, ch
 from tformer_cli.data.core.parquet_pages import pages, row_groups
 from tformer_cli.errors import DataError
 from tformer_cli.raw_lines import check_expansion
-from tformer_cli.regular import open_regular
+from tformer_cli.regular_files import open_regular
 
 if TYPE_CHECKING:
     import pyarrow.parquet

@@ -26,7 +26,7 @@ from tformer_cli.data.core.columnar import COLUMNAR, ROWS_AT_ONCE, columnar_rows
 from tformer_cli.data.core.json_tables import json_rows
 from tformer_cli.errors import DataError, unreadable
 from tformer_cli.raw_lines import decoded_lines, line_blocks, without_mark
-from tformer_cli.regular import open_regular
+from tformer_cli.regular_files import open_regular
 
 TABLES = (".tsv", ".csv", ".jsonl", ".tsv.gz", ".csv.gz", ".jsonl.gz", *COLUMNAR)
 """Endings of the tables that are looked for in a folder."""

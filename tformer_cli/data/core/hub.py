@@ -15,7 +15,7 @@ from tformer_cli.data.core import files
 from tformer_cli.data.core.cells import Gate, Location, Locations, class_names, has_short_floats, shortest
 from tformer_cli.data.core.hub_log import quiet_hub, without_bars
 from tformer_cli.errors import ConfigError, DataError
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 
 if TYPE_CHECKING:
     from tformer_cli.config.schema import DataConfig

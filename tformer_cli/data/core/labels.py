@@ -17,7 +17,7 @@ import numpy as np
 from tformer_cli.config.schema import Target
 from tformer_cli.data.core.cells import read_list
 from tformer_cli.errors import DataError, checkpoint_content
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 
 INTEGER, INTEGRAL = re.compile(r"[+-]?\d+"), re.compile(r"([+-]?\d+)\.0+")
 LABELS = "labels.json"

@@ -16,7 +16,7 @@ from typing import IO
 from tformer_cli.data.image.pictures import MOST_PIXELS
 from tformer_cli.errors import DataError
 from tformer_cli.raw_lines import check_expansion
-from tformer_cli.regular import open_regular
+from tformer_cli.regular_files import open_regular
 
 PICTURES, LABELS = 0x803, 0x801
 """Magic numbers of unsigned bytes in three dimensions, and in one."""

@@ -35,7 +35,7 @@ from tformer_cli.data.text.encoded import pad
 from tformer_cli.data.text.targets import unknown_characters
 from tformer_cli.errors import DataError, Library
 from tformer_cli.nn.convolution import receptive_field
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 
 STATISTICS = "features.json"
 """File in a checkpoint: means and standard deviations of the training data's features, if these are normalised by

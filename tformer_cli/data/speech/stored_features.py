@@ -9,7 +9,7 @@ import numpy as np
 
 from tformer_cli.data.core.media import file_size, reason
 from tformer_cli.data.speech.audio import BadRecording
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 
 ENDINGS = (".mfc", ".npy")
 NUMPY = b"\x93NUMPY"

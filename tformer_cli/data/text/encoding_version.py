@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tformer_cli.errors import checkpoint_content
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 from tformer_cli.tokenizers.tokenizer import Vocabulary
 
 ENCODING = "encoding.json"

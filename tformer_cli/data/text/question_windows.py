@@ -25,7 +25,7 @@ from tformer_cli.data.text.encoding_version import EncodingVersion
 from tformer_cli.data.text.questions import Question, Questions, read_questions
 from tformer_cli.errors import checkpoint_content
 from tformer_cli.languages import units
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 
 ANSWERS = "answers.json"
 """Name of the file in a checkpoint that tells whether every question is answered."""

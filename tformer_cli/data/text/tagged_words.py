@@ -26,7 +26,7 @@ from tformer_cli.data.text.encoding_version import EncodingVersion
 from tformer_cli.data.text.tag_schemes import TagScheme, find_scheme
 from tformer_cli.data.text.tagged import TaggedSentences, read_tagged
 from tformer_cli.errors import DataError, checkpoint_content
-from tformer_cli.regular import read_regular
+from tformer_cli.regular_files import read_regular
 
 TAGS = "tags.json"
 """Name of the file in a checkpoint that contains its tags and their scheme."""

@@ -13,14 +13,14 @@ from torch import nn
 
 from tformer_cli.config.schema import Experiment
 from tformer_cli.config.values import differences
+from tformer_cli.console import Console
 from tformer_cli.data.core.dataset import Data
 from tformer_cli.decode.workers import Share, unshared
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.evaluators.base import Evaluation, Scoring
+from tformer_cli.machine import Machine
 from tformer_cli.predictors.base import Companion, Prediction
 from tformer_cli.tasks.task import Task
-from tformer_cli.train.log import Console
-from tformer_cli.train.machine import Machine
 
 DIVIDING = {"seed", "data.validation_share", "data.stratified"}
 """Settings that decide which examples of the training data are held out for validation."""
@@ -109,7 +109,7 @@ def open_run(
         RunError: if there is no complete checkpoint.
         ConfigError: if an override is wrong.
     """
-    from tformer_cli.train.machine import tune_process
+    from tformer_cli.machine import tune_process
 
     tune_process()
     for last in (False, False, False, True):
@@ -144,9 +144,9 @@ def _open(
     from tformer_cli import tasks
     from tformer_cli.config.compose import from_yaml, override
     from tformer_cli.config.paths import with_absolute_paths
+    from tformer_cli.machine import prepare
     from tformer_cli.runs.checkpoint import MANIFEST, load_model_tensors, read_state, read_tensors
     from tformer_cli.runs.folder import locate
-    from tformer_cli.train.machine import prepare
 
     run, chosen = locate(path, checkpoint)
     is_best = _is_best(run, chosen)
@@ -189,7 +189,7 @@ def _choices(state: Mapping[str, Any], config: Experiment, overrides: Sequence[s
     versions did not record the precision and scored in float32.
     """
     from tformer_cli.config.schema import Attention, Precision
-    from tformer_cli.train.machine import pick_device
+    from tformer_cli.machine import pick_device
 
     overridden = {override.partition("=")[0] for override in overrides}
     recorded = state.get("machine", {})

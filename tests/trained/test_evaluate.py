@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.properties.families import SENTIMENT, family_named
-from tformer_cli import load
+from tformer_cli import load, machine
 from tformer_cli.cli.main import main
 from tformer_cli.errors import ConfigError, DataError, RunError
 from tformer_cli.runs.folder import locate
-from tformer_cli.train import evaluate, machine
-from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch
+from tformer_cli.trained import evaluate
+from tformer_cli.trained.evaluate import evaluate_run
 
 FAMILY = family_named("text classification")
 

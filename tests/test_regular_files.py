@@ -20,7 +20,7 @@ from tformer_cli.data.speech.stored_features import read_features
 from tformer_cli.decode.ngram import read_ngrams
 from tformer_cli.errors import TformerError
 from tformer_cli.interop.reading import read_json, read_weights
-from tformer_cli.regular import NotRegularError, append_regular, open_regular, read_regular
+from tformer_cli.regular_files import NotRegularError, append_regular, open_regular, read_regular
 from tformer_cli.runs.folder import Lock
 from tformer_cli.runs.verify import damage
 from tformer_cli.tokenizers.tokenizer import Tokenizer

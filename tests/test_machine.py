@@ -7,8 +7,8 @@ import os
 import pytest
 import torch
 
+from tformer_cli import machine
 from tformer_cli.config.schema import Device
-from tformer_cli.train import machine
 
 
 @pytest.mark.parametrize(("row_seconds", "most_seconds", "rows"), [(2e-5, 1.0, 2048), (8e-3, 3.0, 31), (0.1, 20.0, 16)])

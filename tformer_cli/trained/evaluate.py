@@ -23,7 +23,7 @@ from tformer_cli.evaluators.base import Evaluation, Scoring
 from tformer_cli.runs.folder import processor
 from tformer_cli.runs.writing import replace_file, write_remedy
 from tformer_cli.tasks.task import Task
-from tformer_cli.train.restore import Opened, open_run
+from tformer_cli.trained.opening import Opened, open_run
 
 BATCHES = ("batch", "workers")
 """Settings of `decode` that affect the speed and not the scores."""

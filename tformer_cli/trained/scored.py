@@ -13,8 +13,8 @@ from typing import Any
 from tformer_cli.config.schema import TextExperiment
 from tformer_cli.config.values import plain
 from tformer_cli.evaluators.base import Row
-from tformer_cli.train.evaluate import BATCHES, changed_settings, evaluate_opened, speed_settings
-from tformer_cli.train.restore import Opened
+from tformer_cli.trained.evaluate import BATCHES, changed_settings, evaluate_opened, speed_settings
+from tformer_cli.trained.opening import Opened
 
 
 @dataclass

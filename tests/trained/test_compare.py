@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from tests.properties.families import SENTIMENT, family_named
+from tformer_cli import machine
 from tformer_cli.builtin import parallel
 from tformer_cli.cli.compare import show
 from tformer_cli.cli.main import main
@@ -28,11 +29,11 @@ from tformer_cli.errors import ConfigError, RunError
 from tformer_cli.evaluators.base import Scoring
 from tformer_cli.metrics.bands import length_bands
 from tformer_cli.metrics.bootstrap import mean_of, paired_bootstrap
-from tformer_cli.train import compare, groups, machine, scored
-from tformer_cli.train.compare import _check_examples, compare_runs
-from tformer_cli.train.evaluate import evaluate_run
 from tformer_cli.train.launch import launch
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained import compare, groups, scored
+from tformer_cli.trained.compare import _check_examples, compare_runs
+from tformer_cli.trained.evaluate import evaluate_run
+from tformer_cli.trained.opening import open_run
 
 STATISTICS = {
     "translation": {"bleu", "bleu_lowercase", "chrf", "ter", "exact_match"},

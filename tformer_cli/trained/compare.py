@@ -19,9 +19,9 @@ from tformer_cli.metrics.bootstrap import Resampled
 from tformer_cli.runs.checkpoint import read_state
 from tformer_cli.runs.folder import RESULT
 from tformer_cli.tasks.task import Task
-from tformer_cli.train.groups import SPEAKER, Group, check_groups, scores_of_groups
-from tformer_cli.train.restore import Opened, open_run
-from tformer_cli.train.scored import Scored, evaluated, saved_evaluation
+from tformer_cli.trained.groups import SPEAKER, Group, check_groups, scores_of_groups
+from tformer_cli.trained.opening import Opened, open_run
+from tformer_cli.trained.scored import Scored, evaluated, saved_evaluation
 
 
 @dataclass

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.train.test_compare import shorten
 
 from tests.properties.families import SENTIMENT, SMALL, family_named
-from tests.train.test_compare import shorten
+from tformer_cli import machine
 from tformer_cli.builtin import parallel
 from tformer_cli.cli import distill as distill_command
 from tformer_cli.cli.main import main
@@ -24,10 +25,10 @@ from tformer_cli.errors import RunError
 from tformer_cli.predictors import text as predictors_text
 from tformer_cli.predictors.inputs import windows
 from tformer_cli.runs.folder import Lock
-from tformer_cli.train import distill, machine
-from tformer_cli.train.distill import CARD, distill_run
 from tformer_cli.train.launch import launch
-from tformer_cli.train.restore import open_run
+from tformer_cli.trained import distill
+from tformer_cli.trained.distill import CARD, distill_run
+from tformer_cli.trained.opening import open_run
 
 SEARCH = ["decode.beam=2", "decode.batch=2", "decode.max_length=6", "decode.workers=1"]
 FILES = {f"{split}.{language}" for split in ("train", "validation", "test") for language in ("en", "ja")}

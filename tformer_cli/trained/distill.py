@@ -25,6 +25,7 @@ from tformer_cli import __version__
 from tformer_cli.config.schema import DecodeConfig, TextExperiment
 from tformer_cli.config.splits import SPLITS
 from tformer_cli.config.values import plain
+from tformer_cli.console import Console
 from tformer_cli.errors import DataError, RunError
 from tformer_cli.predictors.inputs import BadInput, OnLong
 from tformer_cli.raw_lines import one_line
@@ -32,9 +33,8 @@ from tformer_cli.runs.checkpoint import read_state
 from tformer_cli.runs.folder import Lock
 from tformer_cli.runs.writing import PARTIAL, Output, check_new_folder, replace_file, sync, sync_folder, writing
 from tformer_cli.tasks.task import Task
-from tformer_cli.train.distilled_card import CARD, Progress, check_files, encoded_card, file_hash, read_card
-from tformer_cli.train.log import Console
-from tformer_cli.train.restore import Opened, open_run
+from tformer_cli.trained.distilled_card import CARD, Progress, check_files, encoded_card, file_hash, read_card
+from tformer_cli.trained.opening import Opened, open_run
 
 Digest = Any
 """A hash object of `hashlib`; its type has no public name."""

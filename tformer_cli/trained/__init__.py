@@ -1,0 +1,1 @@
+"""The use of trained runs: opening, evaluation, comparison and distillation."""
