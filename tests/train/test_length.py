@@ -226,7 +226,7 @@ def test_the_remedy_of_a_note_has_an_effect(steps, settings, every, tmp_path):
 def test_lines_show_the_time_left_before_the_first_metrics(capsys, monkeypatch):
     """A line is written after half a minute without one, even if metrics are logged rarely."""
     now = [1000.0]
-    monkeypatch.setattr("tformer_cli.train.log.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tformer_cli.console.time.monotonic", lambda: now[0])
     console = Console()
     console.start()
     console.advance(1, 0, 0.01, None)

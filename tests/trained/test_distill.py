@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.train.test_compare import shorten
 
 from tests.properties.families import SENTIMENT, SMALL, family_named
+from tests.trained.test_compare import shorten
 from tformer_cli import machine
 from tformer_cli.builtin import parallel
 from tformer_cli.cli import distill as distill_command
