@@ -19,6 +19,7 @@ CONSISTENT = ["regularise.consistency=1", "model.dropout=0"]
 SAMPLING = ["tokenizer.sampling=0.1"]
 FROZEN = "head.frozen=true"
 LOADED = "tokenizer.path=runs/first"
+CTC = ["model.decoder_depth=0", "decode.beam=5"]
 NO_MASKS = ["augment.time_masks=0", "augment.frequency_masks=0"]
 MAGNITUDE = """\
 defaults:
@@ -99,6 +100,15 @@ CASES = [
     ("gpt", ["decode.sample=true", "decode.beam=3"], "decode.beam: .* with decode.sample=true: .* decode.sample=false"),
     ("translation", ["decode.sample=true", "decode.stopping=longest"], "decode.stopping: .* with decode.sample=true"),
     ("captions", ["decode.sample=true", "decode.beam=3"], "decode.beam: .* with decode.sample=true"),
+    ("conformer", ["decode.method=greedy", "decode.beam=3"], "decode.beam: .* as greedy .*: add decode.method=prefix"),
+    ("conformer", [*CTC, "decode.n_best=2"], "decode.n_best: .*greedy decoding does not search"),
+    ("conformer", ["decode.method=prefix", "decode.length_penalty=2"], "length_penalty: .*: add decode.method=joint"),
+    ("conformer", ["decode.method=joint", "decode.ctc_weight=1", "decode.max_length=9"], "max_length: .*=attention"),
+    ("conformer", ["decode.method=attention", "decode.ctc_weight=0.5"], "ctc_weight: .*: add decode.method=joint"),
+    ("conformer", [*CTC, "decode.ctc_weight=0.5"], "decode.ctc_weight: .*=greedy .*: leave it out"),
+    ("conformer", ["decode.word_bonus=2"], "decode.word_bonus: .*=joint does not use .*: add decode.method=prefix"),
+    ("conformer", ["decode.language_model_weight=0.3"], "language_model_weight: .* there is no language model: add"),
+    ("conformer", ["decode.unknown_word_penalty=9"], "unknown_word_penalty: .* there is no language model: add"),
     ("translation", [LOADED], 'tokenizer.vocab_size: .* with tokenizer.path=runs/first: .* tokenizer.path=""'),
     ("speech translation", [LOADED, "tokenizer.lossless=true"], "tokenizer.lossless: .* tokenizer.path=runs/first"),
 ]
@@ -150,6 +160,10 @@ def test_a_run_that_was_trained_with_them_is_opened(name, settings, message, tmp
         ("captions", ["model.stem=resnet", "model.resnet.dim=32", "model.patch_size=1", "data.image_size=32"]),
         ("gpt", ["decode.beam=5", "decode.sample=true", "decode.temperature=0.5", "decode.top_k=3", "decode.seed=2"]),
         ("conformer", [LOADED]),
+        ("conformer", ["decode.ctc_weight=0.5"]),
+        ("conformer", ["decode.method=prefix", "decode.language_model=x", "decode.unknown_word_penalty=9"]),
+        ("conformer", ["decode.method=prefix", "decode.word_bonus=2"]),
+        ("conformer", [*CTC, "decode.language_model=x", "decode.language_model_weight=0.3", "decode.n_best=2"]),
         ("speech translation", ["augment.time_masks=0", "augment.adaptive_masks=0.1", "augment.time_mask_share=0.2"]),
     ],
 )
@@ -188,6 +202,14 @@ def test_a_run_that_was_started_with_them_is_resumed(tmp_path):
     with pytest.raises(ConfigError, match=r"augment.magnitude"):
         compose("quickstart/vit", settings)
     assert compose("quickstart/vit", settings, resumed=True).augment.magnitude == 12
+
+
+def test_the_share_of_ctc_in_a_loss_needs_a_decoder():
+    with pytest.raises(ConfigError, match=r"objective.ctc_weight: .* with model.decoder_depth=0: .* change model.dec"):
+        compose("quickstart/conformer", ["objective.ctc_weight=0.5"])
+    assert (
+        compose("quickstart/conformer", ["objective.ctc_weight=0.5", "model.decoder_depth=1"]).decoding.name == "joint"
+    )
 
 
 def test_fine_tuning_refuses_them_too(tmp_path, capsys):

@@ -58,7 +58,7 @@ def test_attention_has_a_row_for_each_output_token_and_a_column_for_each_frame(n
 
 
 def test_a_model_without_a_decoder_has_no_attention_over_time(tmp_path):
-    subject = subject_of("conformer", tmp_path, "model.decoder_depth=0", "objective.ctc_weight=1", "decode.beam=4")
+    subject = subject_of("conformer", tmp_path, "model.decoder_depth=0", "objective.ctc_weight=1", "decode.beam=5")
     (figure,) = KIND.draw(subject)
     assert "attention" not in figure.numbers and len(figure.picture.strips) == 1
 

@@ -262,7 +262,7 @@ VARIANTS = [
         PICTURES,
     ),
     _variant("sagan", "sagan, batch statistics", "model.norm=batch", "model.spectral_norm=both", "trainer.ema=0.9"),
-    _variant("conformer", "conformer, CTC alone", "model.decoder_depth=0", "objective.ctc_weight=1", "decode.beam=4"),
+    _variant("conformer", "conformer, CTC alone", "model.decoder_depth=0", "objective.ctc_weight=1", "decode.beam=5"),
 ]  # fmt: skip
 """Families with other settings, which cover other parts of the code; they are too many to test each property on."""
 DISAGREE = [f"regularise.disagreement_{name}=1" for name in ("subspace", "position", "output")]

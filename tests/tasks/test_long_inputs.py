@@ -112,7 +112,7 @@ def asked(*inputs: str, top: int = 0, on_long: str = "", **decode) -> Prediction
 @pytest.mark.parametrize("depth", [0, 1])
 def test_advice_for_an_option_without_effect_gives_it_one(depth, tmp_path):
     def without_effect(name: str, method: str) -> str:
-        more = (f"decode.method={method}", f"model.decoder_depth={depth}")
+        more = (f"decode.method={method}", f"model.decoder_depth={depth}", "decode.beam=5")
         return tasks.build(speech.config(tmp_path, *more)).predictor.unused(name)
 
     speech = next(family for family in FAMILIES if family.name == "conformer")
@@ -120,6 +120,9 @@ def test_advice_for_an_option_without_effect_gives_it_one(depth, tmp_path):
     for method in ("greedy", "prefix"):
         assert ("add decode.method=joint" in without_effect("length_penalty", method)) == bool(depth)
     assert not depth or not without_effect("length_penalty", "joint")
+    assert "there is no language model" in without_effect("language_model_weight", "prefix")
+    assert without_effect("word_bonus", "greedy").endswith("add decode.method=prefix")
+    assert not without_effect("word_bonus", "prefix") and without_effect("ctc_weight", "prefix")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +176,12 @@ def test_options_that_mean_nothing_are_refused(family, tmp_path):
         ("translation", [], asked(temperature=0.5), "--temperature has no effect: it is for sampling"),
         ("gpt", ["decode.beam=5", "decode.sample=true"], asked(beam=2), "--beam has no effect: it is for searching"),
         ("gpt", [], asked("decode.top_p=0.9"), "decode.top_p has no effect"),
-        ("conformer", ["model.decoder_depth=0"], asked(beam=2), "--beam has no effect: greedy decoding"),
+        (
+            "conformer",
+            ["model.decoder_depth=0", "decode.beam=5"],
+            asked(beam=2),
+            "--beam has no effect: greedy decoding",
+        ),
         (
             "conformer",
             ["decode.method=prefix"],

@@ -1,4 +1,4 @@
-"""Settings that have no effect with others, by the conditions in the metadata of the schema (`only` in `setting`)."""
+"""Settings that have no effect with others, by conditions in the metadata of the schema and the reasons of tasks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def check_effect(
 
 
 def without_effect(config: Experiment, keys: Collection[str]) -> dict[str, ConfigError]:
-    """Return an error for each setting that has no effect with the others, by the conditions of `schema.setting`.
+    """Return an error for each setting that has no effect with the others.
+
+    The conditions of `schema.setting` say so, or `Experiment.unused`.
 
     Nobody is misled by a default, by a value that turns something off (0, false or empty), or by a detail of what a
     setting in `keys` turns off.
@@ -60,7 +62,13 @@ def without_effect(config: Experiment, keys: Collection[str]) -> dict[str, Confi
     settings, flat, default = values.leaves(schema), values.flatten(config), values.flatten(schema())
     for key in keys:
         conditions = list(_conditions(settings[key]))
-        if not flat[key] or flat[key] == default[key] or not _is_idle(flat, conditions):
+        if not flat[key] or flat[key] == default[key]:
+            continue
+        if reason := config.unused(key):
+            cause, _, remedy = reason.partition(": ")
+            errors[key] = ConfigError(f"{key}: it has no effect, as {cause}", remedy or "leave it out")
+            continue
+        if not _is_idle(flat, conditions):
             continue
         if any(not allowed and name in keys for name, allowed in conditions):
             continue

@@ -138,8 +138,10 @@ class Predictor(Generic[M]):
 
         A search draws no random numbers, and sampling has no beam: training refuses the same settings.
         """
-        if name not in SEARCH & self.options or not is_idle(self.config, f"decode.{name}"):
-            return ""
+        key = f"decode.{name}"
+        reason = self.config.unused(key)
+        if reason or name not in SEARCH & self.options or not is_idle(self.config, key):
+            return reason
         if self.config.decode.sample:
             return "it is for searching, and this run samples: add decode.sample=false"
         return "it is for sampling, and this run searches: add decode.sample=true"

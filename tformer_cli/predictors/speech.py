@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tformer_cli.config.schema import Decoding, Experiment
+from tformer_cli.config.schema import Experiment
 from tformer_cli.data.speech.batches import SpeechBatch
 from tformer_cli.data.speech.dataset import SpeechData
 from tformer_cli.decode.ngram import check_ngrams
@@ -50,18 +50,6 @@ class SpeechRecogniser(FilePredictor[Conformer]):
         super().__init__(data, RecordingFiles(data))
         self.language_model: CausalModel | None = None
         self._transcriber: Transcriber | None = None
-
-    def unused(self, name: str) -> str:
-        """Return the reason why a setting has no effect with the decoding method; empty: it has an effect."""
-        method = self.config.decoding
-        by_tokens = name in SEARCH - {"beam", "n_best"}
-        if method is Decoding.greedy and name in SEARCH and not by_tokens:
-            return "greedy decoding does not search: add decode.method=prefix"
-        if method in (Decoding.greedy, Decoding.prefix) and by_tokens:
-            both = self.config.trains_ctc and self.config.decode.ctc_weight < 1
-            more = f": add decode.method={'joint' if both else 'attention'}" if self.config.trains_decoder else ""
-            return f"decode.method={method.name} does not use this setting{more}"
-        return super().unused(name)
 
     # --- language model ---
 

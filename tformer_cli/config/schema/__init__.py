@@ -60,6 +60,7 @@ from tformer_cli.config.schema.model import (
 from tformer_cli.config.schema.recurrent import Cell, RecurrentConfig
 from tformer_cli.config.schema.settings import REQUIRED, Names, check_replaced, setting
 from tformer_cli.config.schema.speech import (
+    METHODS_FOR,
     Case,
     Decoding,
     FeatureConfig,
@@ -180,6 +181,14 @@ class Experiment:
 
     def unsmoothed(self) -> str:
         """Return the reason why label smoothing has no effect; empty: it has an effect."""
+        return ""
+
+    def unused(self, key: str) -> str:
+        """Return the reason why a setting, by its dotted key, has no effect on this task; empty: it has an effect.
+
+        It is for reasons that need more than the conditions in the metadata (`only` in `setting`). A remedy follows the
+        reason after a colon. Training and the use of a trained run refuse such a setting if the user gave it.
+        """
         return ""
 
     def passes_differ(self) -> bool:

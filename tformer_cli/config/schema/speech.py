@@ -232,11 +232,23 @@ class SpeechObjectiveConfig:
     """The training loss of a speech recogniser."""
 
     ctc_weight: float = setting(
-        0.3, "weight of CTC in the loss; the decoder's loss has the rest; without a decoder it is 1", low=0, high=1
-    )
+        0.3, "weight of CTC in the loss; the decoder's loss has the rest; without a decoder it is 1", low=0, high=1,
+        only="model.decoder_depth",
+    )  # fmt: skip
 
 
 Decoding = Names("Decoding", "auto greedy prefix attention joint")
+
+BY_TOKENS = (Decoding.attention, Decoding.joint)
+"""Methods that generate a transcript token by token."""
+METHODS_FOR = {
+    **dict.fromkeys(("beam", "n_best"), (Decoding.prefix, *BY_TOKENS)),
+    **dict.fromkeys(("sample", "length_penalty", "max_length", "stopping"), BY_TOKENS),
+    **dict.fromkeys(("temperature", "top_k", "top_p", "seed"), BY_TOKENS),
+    "ctc_weight": (Decoding.joint,),
+    "word_bonus": (Decoding.prefix,),
+}
+"""The methods that use a setting of decoding, for each setting that some methods do not use."""
 
 
 @dataclass

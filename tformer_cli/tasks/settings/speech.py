@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from tformer_cli.config.schema import (
+    METHODS_FOR,
     Decoding,
     FeatureConfig,
     RegulariseConfig,
@@ -52,19 +53,23 @@ class SpeechRecognitionExperiment(TextExperiment):
         return self.model.decoder_depth > 0 and self.objective.ctc_weight < 1
 
     @property
+    def _selected(self) -> Decoding:
+        """The method of the search, not auto, which uses all that is trained."""
+        if self.decode.method is not Decoding.auto:
+            return self.decode.method
+        if self.trains_decoder:
+            return Decoding.joint if self.trains_ctc else Decoding.attention
+        return Decoding.prefix if self.decode.language_model else Decoding.greedy
+
+    @property
     def decoding(self) -> Decoding:
         """Return the method of the search, not auto.
 
-        `auto` uses all that is trained. `joint` with a weight of 0 for one of its scores is the search with the other.
+        `joint` with a weight of 0 for one of its scores is the search with the other.
         """
-        method = self.decode.method
-        if method is Decoding.auto and self.trains_decoder:
-            method = Decoding.joint if self.trains_ctc else Decoding.attention
-        elif method is Decoding.auto:
-            method = Decoding.prefix if self.decode.language_model else Decoding.greedy
-        if method is Decoding.joint:
-            return {0.0: Decoding.attention, 1.0: Decoding.prefix}.get(self.decode.ctc_weight, method)
-        return method
+        if self._selected is Decoding.joint:
+            return {0.0: Decoding.attention, 1.0: Decoding.prefix}.get(self.decode.ctc_weight, Decoding.joint)
+        return self._selected
 
     def check(self) -> None:
         """Check features and augmentation against the recordings.
@@ -114,6 +119,32 @@ class SpeechRecognitionExperiment(TextExperiment):
             cause = "decode.sample: sampling needs decode.method=attention without a language model"
             remedy = "decode.method=attention decode.language_model=" if self.trains_decoder else "decode.sample=false"
             raise ConfigError(cause, remedy)
+
+    def unused(self, key: str) -> str:
+        """Return the reason why the search for transcripts does not use a setting; empty: it uses it."""
+        group, _, name = key.partition(".")
+        if group != "decode":
+            return super().unused(key)
+        if name in ("language_model_weight", "unknown_word_penalty") and not self.decode.language_model:
+            return "there is no language model: add decode.language_model=RUN"
+        method = self._selected if name == "ctc_weight" else self.decoding
+        if method in METHODS_FOR.get(name, Decoding):
+            return super().unused(key)
+        reason = f"decode.method={method.name} does not use this setting"
+        if method is Decoding.greedy and name in ("beam", "n_best"):
+            reason = "greedy decoding does not search"
+        other = self._method_with(name)
+        return f"{reason}: add decode.method={other}" if other else reason
+
+    def _method_with(self, name: str) -> str:
+        """Return a method that uses a setting of the search and outputs that are trained; empty: there is none."""
+        joint = self.trains_ctc and self.trains_decoder and (name == "ctc_weight" or self.decode.ctc_weight < 1)
+        usable = {
+            Decoding.prefix: self.trains_ctc,
+            Decoding.joint: joint,
+            Decoding.attention: self.trains_decoder,
+        }
+        return next((method.name for method in usable if usable[method] and method in METHODS_FOR[name]), "")
 
     def unsmoothed(self) -> str:
         """Return the reason why label smoothing has no effect; empty: it has an effect."""
