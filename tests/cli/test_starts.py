@@ -221,6 +221,7 @@ def test_a_run_of_an_earlier_version_is_resumed_as_it_began(capsys):
     assert "made with other settings: data.stratified" in capsys.readouterr().err
 
 
+UNDIVIDED = "data.validation_share=0"
 NEEDS = [
     ("quickstart/translation", "tokenizer.path=none", "tokenizer.path: none: no tokenizer found: name a run folder"),
     ("quickstart/gpt", "tokenizer.path=empty", "tokenizer.path: empty: no tokenizer found: name a run folder"),
@@ -240,6 +241,20 @@ NEEDS = [
         "evaluation.classifier: texts is a run of text_classification",
     ),
     ("translation/files", "data.source_language=en data.target_language=ja", "pairs: no validation split was found"),
+    (
+        "gpt/files",
+        UNDIVIDED,
+        "pairs: no validation split (data.validation_share=0): data.validation=..., or data.valid",
+    ),
+    ("text/classification", UNDIVIDED, "pairs: no validation split (data.validation_share=0)"),
+    ("text/tagging", UNDIVIDED, "pairs: no validation split (data.validation_share=0)"),
+    ("text/question_answering", UNDIVIDED, "pairs: no validation split (data.validation_share=0)"),
+    ("vit/folder", UNDIVIDED, "pairs: no validation split (data.validation_share=0)"),
+    ("captioning/folder", UNDIVIDED, "pairs: no validation split (data.validation_share=0)"),
+    ("sagan/mnist", UNDIVIDED, "pairs: no validation split (data.validation_share=0)"),
+    ("conformer/folder", UNDIVIDED, "pairs: no validation split (data.validation_share=0)"),
+    ("quickstart/gpt", UNDIVIDED, "no validation split (data.validation_share=0)"),
+    ("quickstart/conformer", UNDIVIDED, "no validation split (data.validation_share=0)"),
 ]
 """Recipes, settings that name what is missing or unsuitable, and the beginning of the error."""
 

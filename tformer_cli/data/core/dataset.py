@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from tformer_cli.config.family import Sizes
+from tformer_cli.config.schema import DividedDataConfig
 from tformer_cli.data.core.batch import B
-from tformer_cli.data.core.splits import find_split
+from tformer_cli.data.core.splits import find_split, no_validation
 from tformer_cli.data.core.view import View
 from tformer_cli.errors import DataError, Library
 
@@ -53,11 +54,15 @@ class Data(Generic[S, B]):
         return []
 
     def require(self) -> None:
-        """Check, before any data is read, that the files exist which the settings name besides the data.
+        """Check, before any data is read, that the files exist which the settings name, and a validation split.
+
+        A dataset of the hub is looked for in `prepare`.
 
         Raises:
             TformerError: if one is missing, or of the wrong kind.
         """
+        if self.config.data.source.name != "hub":
+            self._require_validation()
 
     def prepare(self, run: Path) -> None:
         """Read training and validation data, learn from the first, and divide both into batches.
@@ -68,10 +73,21 @@ class Data(Generic[S, B]):
         Raises:
             DataError: if the data cannot be read, or is unsuitable.
         """
+        self._require_validation()
         train, _ = self.split("train"), self.split("validation")
         self.learn(train)
         for split in ("train", "validation"):
             _ = self.view(split, training=split == "train").num_batches
+
+    def _require_validation(self) -> None:
+        """Refuse data without a validation split if no share of the training split is held out for validation.
+
+        Raises:
+            DataError: if there is none.
+        """
+        data = self.config.data
+        if isinstance(data, DividedDataConfig) and not data.validation_share and not self._find_split("validation"):
+            raise no_validation(data)
 
     def learn(self, train: S) -> None:
         """Take from the training split what the data must know: vocabulary, labels, statistics."""

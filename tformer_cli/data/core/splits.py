@@ -110,15 +110,21 @@ def read_split(
     location = find("train")
     if location is None:
         raise DataError(f"{config.path}: no training split was found", "name it: data.train=...")
+    if split == "validation" and not config.validation_share:
+        raise no_validation(config)
     train, validation = divide(read(location), config.validation_share)
     if validation is not None:
         return {"train": train, "validation": validation}
     if split == "validation":
-        has_share = bool(config.validation_share)
-        cause = ", and too few training rows (of a label) to draw one" if has_share else " (data.validation_share=0)"
-        remedy = "data.validation=..." + ("" if has_share else ", or data.validation_share=0.1")
-        raise DataError(f"{train.origin}: no validation split{cause}", remedy)
+        cause = f"{train.origin}: no validation split, and too few training rows (of a label) to draw one"
+        raise DataError(cause, "data.validation=...")
     return {"train": train}
+
+
+def no_validation(config: DataConfig) -> DataError:
+    """Return the error for data without a validation split, of which no share of the training split is to be one."""
+    cause = f"{config.path}: no validation split (data.validation_share=0)"
+    return DataError(cause, "data.validation=..., or data.validation_share=0.1")
 
 
 def draw(
