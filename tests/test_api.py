@@ -90,7 +90,10 @@ def test_a_run_has_its_parts(tmp_path):
     ("setting", "message"),
     [
         ("optim.lr=5", "optim.lr has no effect on a trained model: leave it out, or set it for training"),
-        ("decode.beam=3", "decode.beam has no effect on a run of text_classification: valid options: decode.batch"),
+        (
+            "decode.beam=3",
+            "decode.beam has no effect on a run of text_classification (bert): valid options: decode.batch",
+        ),
     ],
 )
 def test_settings_without_effect_are_refused_as_by_the_command_line(setting, message, tmp_path, capsys):

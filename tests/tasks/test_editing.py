@@ -213,7 +213,9 @@ def test_only_models_that_edit_take_drafts_on_the_command_line(tmp_path, capsys,
     assert main(["translate", "translation", "in.en", "--draft", "draft.ja"]) == 2
     assert "error: --draft: the model of translation does not edit drafts" in capsys.readouterr().err
     assert main(["translate", "editing", "in.en", "--beam", "3"]) == 2
-    assert "--beam has no effect on a run of translation: valid options: --batch" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "--beam has no effect on a run of translation (levenshtein): valid options: --batch" in message
+    assert "decode.deletion_threshold, decode.insertion_penalty, decode.iterations" in message
     assert main(["translate", "translation", "in.en", "decode.iterations=3"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["translate", "editing", "in.en", "decode.iterations=1", "--json"]) == 0

@@ -97,5 +97,8 @@ def _check_decode(task: Task, options: Mapping[str, str], all_options: Mapping[s
     names = all_options or {field.name: f"decode.{field.name}" for field in dataclasses.fields(search)}
     for name, option in options.items():
         if name not in task.predictor.options and (name in names or hasattr(DecodeConfig, name)):
-            valid = ", ".join(text for name, text in names.items() if name in task.predictor.options) or "none"
-            raise ConfigError(f"{option} has no effect on a run of {task.config.task}", f"valid options: {valid}")
+            others = sorted(task.predictor.options - names.keys())
+            valid = [text for name, text in names.items() if name in task.predictor.options]
+            valid += [f"decode.{name}" for name in others if hasattr(search, name)]
+            cause = f"{option} has no effect on a run of {task.config.task} ({task.config.model.family})"
+            raise ConfigError(cause, f"valid options: {', '.join(valid) or 'none'}")
