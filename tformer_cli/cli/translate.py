@@ -83,7 +83,9 @@ LABEL = typer.Option(
     None, "--label", help="Image generation: label of all images.  [default: each in turn]", show_default=False
 )
 SEED = typer.Option(None, "--seed", min=0, help="Sampling, image generation: random seed.", show_default=False)
-AS_JSON = typer.Option(False, "--json", help="Print a JSON object per input: input, text, scores, hypotheses.")
+AS_JSON = typer.Option(
+    False, "--json", help="Print a JSON object per input, with scores; decode.alignments=true adds alignments."
+)
 OUTPUT_OR_IMAGES = typer.Option(
     None,
     "--output",

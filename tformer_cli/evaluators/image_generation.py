@@ -328,7 +328,7 @@ class ImageGenerationEvaluator(Evaluator[Any, Pictures]):
         scores = self.objective.outputs(model, batch)
         pairs = zip(rows, scores.real.tolist(), scores.generated.tolist(), strict=True)
         return [
-            Sample(shown(images.names[row]), f"score {real:.2f}", f"score {generated:.2f} of a generated image")
+            Sample(shown(images.names[row]), f"D = {real:.2f} on this image", f"D = {generated:.2f} on a generated one")
             for row, real, generated in pairs
         ]
 

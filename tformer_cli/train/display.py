@@ -45,4 +45,4 @@ class Display:
         if self.schedule.shortened and not self.warmup_announced:
             self.warmup_announced = True
             steps, configured = self.schedule.state.warmup_steps, self.schedule.config.warmup_steps
-            self.console.say(f"the warm-up ends after {steps:,} of {configured:,} steps, at half of trainer.minutes")
+            self.console.say(f"the warm-up takes half of trainer.minutes: {steps:,} steps instead of {configured:,}")
