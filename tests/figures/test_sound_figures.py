@@ -65,7 +65,7 @@ def test_a_model_without_a_decoder_has_no_attention_over_time(tmp_path):
 
 @pytest.mark.parametrize(("weight", "title"), [(1, "CTC: best token, and blank"), (0, "mean over heads")])
 def test_only_what_is_trained_is_drawn(weight, title, tmp_path):
-    subject = subject_of("conformer", tmp_path, f"objective.ctc_weight={weight}")
+    subject = subject_of("conformer", tmp_path, f"objective.ctc_weight={weight}", "decode.beam=5")
     (figure,) = KIND.draw(subject)
     (strip,) = figure.picture.strips
     assert title in strip.title and bool(figure.picture.marks) <= bool(weight)

@@ -137,7 +137,11 @@ NO_HEADS = "disagreement_.*: the model has no attention with several heads"
         ("translation", ["regularise.attention=cross"], "regularise.attention: cross has no effect"),
         ("bert", ["regularise.attention=cross", ALL[2]], "the model has no cross attention.*attention=encoder"),
         ("gpt", ["regularise.attention=encoder", ALL[2]], "the model has no encoder attention.*attention=decoder"),
-        ("conformer", ["regularise.attention=cross", "model.decoder_depth=0", ALL[1]], "has no cross attention"),
+        (
+            "conformer",
+            ["regularise.attention=cross", "model.decoder_depth=0", "decode.beam=5", ALL[1]],
+            "no cross attention",
+        ),
         (
             "captions",
             ["decoder.heads=1", "regularise.attention=decoder", ALL[1]],
