@@ -140,7 +140,7 @@ NO_HEADS = "disagreement_.*: the model has no attention with several heads"
         (
             "conformer",
             ["regularise.attention=cross", "model.decoder_depth=0", "decode.beam=5", ALL[1]],
-            "no cross attention",
+            "has no cross attention",
         ),
         (
             "captions",

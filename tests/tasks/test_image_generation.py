@@ -452,7 +452,10 @@ def test_predict_writes_to_standard_output(run, capfdbinary):
         ([], "--output images.png, or --output FOLDER"),
         (["-o", "g.jpg"], "images are written as PNG: --output g.png"),
         (["-o", "g.png", "--label", "x"], "label 'x': the model has no such label: one of 0, 1, 2"),
-        (["-o", "g.png", "--beam", "2"], "--beam has no effect on a run of image_generation (sagan): valid options"),
+        (
+            ["-o", "g.png", "--beam", "2"],
+            "--beam has no effect on a run of image_generation (sagan): valid options: --count",
+        ),
         (["-o", "g.png", "--column", "x"], "--column has no effect on a run of image_generation"),
         (["-o", "-", "--json"], "both write to standard output"),
         (["-o", "none/g.png"], "there is no folder none"),
